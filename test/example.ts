@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { spawn, type ChildProcess } from "node:child_process";
+import { setTimeout as pause } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { connect, type ConsumerInfo, type JetStreamManager } from "nats";
 import type { NatsServer } from "./nats-server.ts";
@@ -69,6 +70,21 @@ export function runExample(
 }
 
 /**
+ * Waits for something while a run goes on, looking every 50 ms.
+ *
+ * @param condition tells whether it has come about
+ * @param ended the run; when it ends first, that ends the waiting
+ */
+export async function until(
+  condition: () => Promise<boolean>,
+  ended: Promise<Outcome>,
+): Promise<void> {
+  let running = true;
+  void ended.then(() => (running = false));
+  while (running && !(await condition())) await pause(50);
+}
+
+/**
  * Opens a connection of the test's own, past every relay.
  *
  * @param server a server with JetStream
@@ -110,6 +126,18 @@ export function assertOneLine(
     assert.ok(stderr.includes(word), `no "${word}" in: ${stderr}`);
   }
   assert.equal(code, 1);
+}
+
+/**
+ * Asserts the same of a run that fails before it receives a message.
+ *
+ * @param outcome how it ended
+ * @param words what the line has to say, each of them
+ * @throws an AssertionError otherwise
+ */
+export function assertFails(outcome: Outcome, ...words: string[]): void {
+  assertOneLine(outcome, ...words);
+  assert.equal(outcome.stdout, "");
 }
 
 /**

@@ -3,15 +3,15 @@ import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
-import { setTimeout } from "node:timers/promises";
 import { AckPolicy, type ConsumerConfig, type StreamConfig } from "nats";
 import {
   assertAllAcked,
-  assertOneLine,
+  assertFails,
   assertTenLines,
   manage,
   runExample,
   startExample,
+  until,
   type Outcome,
 } from "./example.ts";
 import { startNatsServer, type NatsServer } from "./nats-server.ts";
@@ -20,12 +20,6 @@ import { startRelay } from "./relay.ts";
 const dead = "nats://127.0.0.1:1";
 const events = { name: "EVENTS", subjects: ["events.>"] };
 const consumer = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
-
-/** Asserts one line that says `words`, and no message received. */
-function assertFails(outcome: Outcome, ...words: string[]) {
-  assertOneLine(outcome, ...words);
-  assert.equal(outcome.stdout, "");
-}
 
 /** What the server answers to a request that it refuses. */
 const refusal = (request: Promise<unknown>): Promise<string> =>
@@ -61,15 +55,14 @@ async function startWaiting(server: NatsServer) {
   };
 }
 
-/** Asks every 50 ms; returns when a request waits, or the run has ended. */
+/** Returns when a request for messages waits at the server, or the run ended. */
 async function isWaiting(server: NatsServer, ended: Promise<Outcome>) {
   await using jsm = await manage(server);
   const consumer = () => jsm.consumers.info("EVENTS", "consumer");
-  let running = true;
-  void ended.then(() => (running = false));
-  while (running && !(await consumer().catch(() => null))?.num_waiting) {
-    await setTimeout(50);
-  }
+  await until(
+    async () => !!(await consumer().catch(() => null))?.num_waiting,
+    ended,
+  );
 }
 
 test("the README explains every hint", async () => {

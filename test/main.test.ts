@@ -10,6 +10,7 @@ import {
   runExample,
   startExample,
   tenLines,
+  until,
 } from "./example.ts";
 import { startNatsServer } from "./nats-server.ts";
 import { eventsInOnePiece, startRelay } from "./relay.ts";
@@ -159,7 +160,8 @@ describe("src/main.ts", { concurrency: 2 }, () => {
       if (how === "by itself") {
         assertTenLines(await ended);
       } else {
-        while (!(await stores()).length);
+        await until(async () => (await stores()).length > 0, ended);
+        assert.equal((await stores()).length, 1, "nothing to clean up yet");
         // A terminal sends it to npm, the demo, the server and the example.
         process.kill(-child.pid!, "SIGINT");
         assert.notEqual((await ended).code, 0);
