@@ -70,13 +70,17 @@ export async function startNatsServer(args = ["-js"]): Promise<NatsServer> {
   return server;
 }
 
+// A server that is interrupted as it starts may say that it is ready, but not
+// where it listens. It is about to end.
+const listening = /client connections on .*:(\d+)[^]*Server is ready/;
+
 function ready(child: ChildProcess): Promise<number> {
   return new Promise((resolve, reject) => {
     let log = "";
     child.stderr!.setEncoding("utf8").on("data", (text: string) => {
       log += text;
-      if (!log.includes("Server is ready")) return;
-      resolve(Number(/client connections on .*:(\d+)/.exec(log)![1]));
+      const port = listening.exec(log);
+      if (port) resolve(Number(port[1]));
     });
     child.once("error", reject);
     child.once("exit", () => reject(new Error(`nats-server ended:\n${log}`)));
