@@ -1,121 +1,75 @@
-// JetStream is the part of a NATS server that stores messages, in _streams_. A
-// _pull consumer_ hands them out when a client asks, as many as it asks for.
-// This example stores ten events, reads them through a pull consumer and
-// acknowledges each. It prints ten lines, however often it is run.
-import { AckPolicy, connect, ErrorCode, NatsError } from "nats";
-import type { JsMsg, Msg } from "nats";
+// JetStream stores messages on the server. A _pull consumer_ hands them out on
+// request only: the client decides when messages come, and how many.
+import { AckPolicy, connect, type NatsError } from "nats";
 
-// `NATS_URL` names the server, or several separated by commas, of which one
-// that answers is enough. The client makes no use of credentials in it. They
-// are taken out, so that no message can show them.
-const servers = (process.env.NATS_URL || "nats://localhost:4222")
-  .replace(/((?!,\s*\w+:\/\/).)*@/gs, "")
-  .split(",");
+// Whatever fails below ends this program with one line, and with a hint where
+// the error says too little. A service would log the error and go on instead.
+process.on("uncaughtException", (err: Error & Partial<NatsError>) => {
+  const hints: Record<string, string> = {
+    "Invalid URL": "NATS_URL has to look like nats://localhost:4222",
+    tls: "the server offers none",
+    TIMEOUT: "no answer within 5 s, what was asked may have been done",
+    503: "no JetStream (try nats-server -js), or stream or consumer is gone",
+  };
+  const hint = err.chainedError?.message ?? hints[err.message];
+  console.error(hint ? `${err.message}: ${hint}` : err.message);
+  process.exit(1);
+});
 
-// Whatever goes wrong from here on, `explain`, at the foot of this file, puts
-// it in one line.
-process.on("uncaughtException", explain);
+// `NATS_URL` is one URL, or several with commas between them. The client takes
+// only host and port from a URL, so the rest of the first one becomes options.
+// The last option gives a server 5 s to answer, instead of 20.
+const urls = (process.env.NATS_URL || "nats://localhost:4222").split(",");
+const { username, password, protocol } = new URL(urls[0]!);
+const nc = await connect({
+  servers: urls.map((url) => new URL(url).host),
+  user: decodeURIComponent(username),
+  pass: decodeURIComponent(password),
+  tls: protocol === "tls:" ? {} : undefined,
+  timeout: 5_000,
+});
 
-// Everything travels over one connection.
-const nc = await connect({ servers });
-
-// `jsm` manages streams and consumers, `js` publishes and reads. Checking first
-// that the server has JetStream would take a round trip, and the next call
-// finds out anyway.
-const jsm = await nc.jetstreamManager({ checkAPI: false });
+// `jsm` manages streams and consumers, `js` publishes and reads. The stream
+// keeps what is published to `events.>`, that is, to any subject that begins
+// with `events.`. If the stream is there already, `add` changes nothing.
+const jsm = await nc.jetstreamManager();
 const js = nc.jetstream();
-
-// The stream `EVENTS` keeps what is published to any subject that begins with
-// `events.`, whether or not somebody is reading. A second run finds it there
-// and changes nothing. If it is there with other settings, `add` fails.
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
-// The consumer is the server's record of what has been read. This one is
-// _durable_: it has a name and outlives the program, so the next run goes on
-// where this one ends, and runs at the same time share the messages. _Explicit_
-// acks mean that a message counts as read once its reader has said so. If that
-// takes longer than 30 s, the server hands the message out again.
-const info = await jsm.consumers.add("EVENTS", {
+// The consumer keeps, on the server, which messages are acked. A _durable_ one
+// outlives the program: the next run goes on where this one ends, and several
+// at once share the messages. A message not acked within 30 s comes again.
+await jsm.consumers.add("EVENTS", {
   durable_name: "consumer",
   ack_policy: AckPolicy.Explicit,
 });
 
-// `publish` resolves when the server has stored the event. All ten are sent
-// before the first is confirmed, so this takes one round trip instead of ten.
-// They are stored in the order in which they are sent.
-await Promise.all(
-  Array.from({ length: 10 }, (_, i) => js.publish(`events.${i}`, "data")),
-);
+// `publish` resolves when the server has stored the event. All ten are in
+// flight together, so this takes one round trip instead of ten.
+const numbers = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
+await Promise.all(numbers.map((i) => js.publish(`events.${i}`, "data")));
 
-// What `add` returned is all that it takes to read from the consumer. `consume`
-// fetches messages before the loop below asks for them: here ten, and more only
-// when none of them is left (a threshold of 0 would mean the default, 75 %), so
-// that a program that stops after ten keeps none from others. Leave out both
-// numbers in a service that goes on reading. The last option makes the loop
-// fail, instead of wait, when the consumer or the stream is deleted.
-const messages = await js.consumers.getPullConsumerFor(info).consume({
+// `consume` fetches ahead of the loop: ten, and more only when these are read,
+// so that none goes to a run that has had its ten. A service leaves out both
+// numbers. The last option makes the loop fail when the consumer is deleted,
+// `stop` when the connection is gone for good.
+const consumer = await js.consumers.get("EVENTS", "consumer");
+const messages = await consumer.consume({
   max_messages: 10,
   threshold_messages: 0.5,
   abort_on_missing_resource: true,
 });
+nc.closed().then((err) => err && messages.stop(err));
 
-// When the connection breaks, the client reconnects and the loop goes on. But
-// after some 20 s without a server the client gives up, and the loop would wait
-// for ever if nobody stopped it. Every loop over `consume` needs this.
-nc.closed().then(() => {
-  messages.stop(NatsError.errorForCode(ErrorCode.ConnectionClosed));
-});
-
-// A message comes again if its ack was lost. Its sequence number in the stream
-// tells: then it is acked again, but not printed again.
-const received = new Map<number, JsMsg>();
+// The loop waits for ten messages, whoever sent them. A service would go on.
 for await (const m of messages) {
-  if (!received.has(m.seq)) {
-    const payload = JSON.stringify(m.string());
-    console.log(`got message on subject ${m.subject} with payload ${payload}`);
-  }
+  const payload = JSON.stringify(m.string());
+  console.log(`got message on subject ${m.subject} with payload ${payload}`);
   m.ack();
-  received.set(m.seq, m);
-  if (received.size === 10) break;
+  if (messages.getProcessed() === 10) break;
 }
 
-// `ack` does not wait for an answer, and if the connection broke, some acks may
-// be lost. A service can live with that, since such messages come again. This
-// program is about to end, so it makes sure: it repeats each ack as a request,
-// until the server has answered.
-async function confirm(m: JsMsg): Promise<void> {
-  try {
-    await nc.request((m as JsMsg & Msg).reply!, "+ACK", { timeout: 2_000 });
-  } catch (err) {
-    if ((err as NatsError).code !== ErrorCode.Timeout) throw err;
-    await confirm(m);
-  }
-}
-await Promise.all([...received.values()].map(confirm));
-
-// `drain` sends what is still to be sent and closes the connection. Should the
-// connection break at this point, it would return without having closed it, and
-// the client would go on reconnecting.
-await nc.drain();
+// `ack` does not wait for the server, `flush` does: it resolves when the server
+// has processed what this connection sent, and fails if it breaks meanwhile.
+await nc.flush();
 await nc.close();
-
-// One line on stderr, and exit code 1. The server's own words come first. Where
-// there are none, or they say too little, it is a hint.
-function explain(
-  err: Error & { code?: string; api_error?: { description: string } },
-): void {
-  const hints: Record<string, string> = {
-    ERR_INVALID_URL: "this does not name a server",
-    CONNECTION_REFUSED: "connection refused, is a NATS server running there?",
-    CONNECTION_CLOSED: "connection lost for good, what is unacked comes again",
-    AUTHORIZATION_VIOLATION:
-      "refused for lack of credentials, give valid ones to connect in main.ts",
-    TIMEOUT: "no answer in time, what was asked may or may not have been done",
-    503: "JetStream is not enabled (try nats-server -js), or consumer is gone",
-    409: "consumer deleted, its events remain, unless the stream is gone too",
-  };
-  const hint = hints[err.code ?? ""] ?? err.message;
-  const reason = err.api_error?.description ?? hint;
-  console.error(`NATS_URL "${servers}": ${reason}`.replace(/\s+/g, " "));
-  process.exit(1);
-}
