@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
-import { cp, mkdir, mkdtemp, readFile, rm, symlink } from "node:fs/promises";
-import { writeFile } from "node:fs/promises";
+import * as fs from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { test } from "node:test";
@@ -9,9 +8,9 @@ import { startNatsServer } from "../scripts/nats-server.ts";
 import { assertAllAcked, assertLines, runExample } from "./support/example.ts";
 
 test("README.md's diff makes src/main.ts run with the newer packages", async (t) => {
-  const readme = await readFile("README.md", "utf8");
+  const readme = await fs.readFile("README.md", "utf8");
   const [, diff] = /^```diff\n(.+?)^```/ms.exec(readme)!;
-  let code = await readFile("src/main.ts", "utf8");
+  let code = await fs.readFile("src/main.ts", "utf8");
   const blocks = diff!.matchAll(/((?:^-.*\n)+)((?:^\+.*\n)+)/gm);
   for (const [, minus, plus] of blocks) {
     const [removed, added] = [minus!, plus!].map((s) => s.replace(/^./gm, ""));
@@ -20,13 +19,13 @@ test("README.md's diff makes src/main.ts run with the newer packages", async (t)
   }
   assert.doesNotMatch(code, /"nats"/);
 
-  const cwd = await mkdtemp(join(tmpdir(), "newer-"));
-  t.after(() => rm(cwd, { recursive: true }));
-  await mkdir(join(cwd, "src"));
-  await writeFile(join(cwd, "src/main.ts"), code);
-  await symlink(resolve("node_modules"), join(cwd, "node_modules"));
+  const cwd = await fs.mkdtemp(join(tmpdir(), "newer-"));
+  t.after(() => fs.rm(cwd, { recursive: true }));
+  await fs.mkdir(join(cwd, "src"));
+  await fs.writeFile(join(cwd, "src/main.ts"), code);
+  await fs.symlink(resolve("node_modules"), join(cwd, "node_modules"));
   for (const file of ["package.json", "tsconfig.json"]) {
-    await cp(file, join(cwd, file));
+    await fs.cp(file, join(cwd, file));
   }
   execFileSync("npx", ["tsc"], { cwd });
   await using server = await startNatsServer();
