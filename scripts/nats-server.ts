@@ -1,4 +1,4 @@
-import { spawn, spawnSync } from "node:child_process";
+import { spawn, spawnSync, type ChildProcess } from "node:child_process";
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -23,19 +23,39 @@ export type NatsServer = Awaited<ReturnType<typeof startNatsServer>>;
  */
 export async function startNatsServer(args = ["-js"]) {
   const store = await mkdtemp(join(tmpdir(), "nats-server-"));
-  const listen = ["-a", "127.0.0.1", "-p", "-1", "-sd", store];
-  const child = spawn("nats-server", [...listen, ...args], { env });
   const server = {
     /** Where it listens, in the form that `NATS_URL` takes. */
     url: "",
-    port: 0,
+    port: -1,
     store,
-    /**
-     * Stops it with `signal` (SIGTERM: it stores what it has; SIGKILL: a crash)
-     * and resolves when the process has ended. The store is kept.
-     */
+    child: undefined as ChildProcess | undefined,
+    /** Starts it at the same place, as `startNatsServer` does; first kills it. */
+    async restart(args = ["-js"]) {
+      await server.stop("SIGKILL");
+      const place = ["-a", "127.0.0.1", "-p", `${server.port}`, "-sd", store];
+      const child = spawn("nats-server", [...place, ...args], { env });
+      server.child = child;
+      // A server that is interrupted as it starts may say that it is ready, but
+      // not where it listens. It is about to end.
+      const ready = /client connections on .*:(\d+)[^]*Server is ready/;
+      let log = "";
+      const chunks = child.stderr.setEncoding("utf8");
+      for await (const text of chunks.iterator({ destroyOnReturn: false })) {
+        log += text;
+        const [, port] = ready.exec(log) ?? [];
+        if (!port) continue;
+        server.port = Number(port);
+        server.url = `nats://127.0.0.1:${port}`;
+        child.stderr.resume();
+        return;
+      }
+      await server[Symbol.asyncDispose]();
+      throw new Error(`nats-server ended:\n${log}`);
+    },
+    /** Stops it (SIGTERM: it stores what it has; SIGKILL: a crash). */
     async stop(signal: NodeJS.Signals = "SIGTERM") {
-      if (child.exitCode !== null || child.signalCode !== null) return;
+      const { child } = server;
+      if (!child || child.exitCode !== null || child.signalCode) return;
       child.kill(signal);
       await once(child, "exit");
     },
@@ -44,19 +64,6 @@ export async function startNatsServer(args = ["-js"]) {
       await rm(store, { recursive: true });
     },
   };
-  // A server that is interrupted as it starts may say that it is ready, but not
-  // where it listens. It is about to end.
-  const ready = /client connections on .*:(\d+)[^]*Server is ready/;
-  let log = "";
-  child.stderr.setEncoding("utf8");
-  for await (const text of child.stderr.iterator({ destroyOnReturn: false })) {
-    log += text;
-    server.port = Number(ready.exec(log)?.[1] ?? 0);
-    server.url = `nats://127.0.0.1:${server.port}`;
-    if (server.port) break;
-  }
-  child.stderr.resume();
-  if (server.port) return server;
-  await server[Symbol.asyncDispose]();
-  throw new Error(`nats-server ended:\n${log}`);
+  await server.restart(args);
+  return server;
 }

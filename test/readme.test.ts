@@ -1,34 +1,195 @@
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { once } from "node:events";
 import * as fs from "node:fs/promises";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
-import { test } from "node:test";
-import { startNatsServer } from "../scripts/nats-server.ts";
-import { assertAllAcked, assertLines, runExample } from "./support/example.ts";
+import { describe, test, type TestContext } from "node:test";
+import { setTimeout as pause } from "node:timers/promises";
+import { startNatsServer, type NatsServer } from "../scripts/nats-server.ts";
+import * as example from "./support/example.ts";
 
-test("README.md's diff makes src/main.ts run with the newer packages", async (t) => {
-  const readme = await fs.readFile("README.md", "utf8");
-  const [, diff] = /^```diff\n(.+?)^```/ms.exec(readme)!;
-  let code = await fs.readFile("src/main.ts", "utf8");
-  const blocks = diff!.matchAll(/((?:^-.*\n)+)((?:^\+.*\n)+)/gm);
-  for (const [, minus, plus] of blocks) {
-    const [removed, added] = [minus!, plus!].map((s) => s.replace(/^./gm, ""));
-    assert.equal(code.split(removed!).length, 2, `not once: ${removed}`);
-    code = code.replace(removed!, () => added!);
+const { assertSuccess, stateOf } = example;
+const readme = await fs.readFile("README.md", "utf8");
+const main = await fs.readFile("src/main.ts", "utf8");
+
+/**
+ * Gives the code blocks of a language in the part of the README that begins
+ * with `heading`; throws if there is none.
+ */
+function codeBlocks(heading: string, language: string): string[] {
+  const [, rest] = readme.split(`${heading}\n`);
+  const [part] = rest!.split(/^##? /m);
+  const fences = part!.matchAll(/^```(\w+)\n(.+?)^```/gms);
+  const blocks = [...fences].filter(([, found]) => found === language);
+  assert.ok(blocks.length > 0, `no ${language} below ${heading}`);
+  return blocks.map(([, , code]) => code!);
+}
+
+/** Makes replacements of text that occurs once; throws if one does not. */
+function replace(code: string, ...pairs: (readonly [string, string])[]) {
+  for (const [old, replacement] of pairs) {
+    assert.equal(code.split(old).length, 2, `not once: ${old}`);
+    code = code.replace(old, () => replacement);
   }
-  assert.doesNotMatch(code, /"nats"/);
+  return code;
+}
 
-  const cwd = await fs.mkdtemp(join(tmpdir(), "newer-"));
+/**
+ * Makes a project like this one in a temporary folder, which goes when the test
+ * has ended. Takes its file in src, and gives the folder.
+ */
+async function makeProject(t: TestContext, file: string, code: string) {
+  const cwd = await fs.mkdtemp(join(tmpdir(), "project-"));
   t.after(() => fs.rm(cwd, { recursive: true }));
   await fs.mkdir(join(cwd, "src"));
-  await fs.writeFile(join(cwd, "src/main.ts"), code);
+  await fs.writeFile(join(cwd, "src", file), code);
+  for (const name of ["package.json", "package-lock.json", "tsconfig.json"])
+    await fs.cp(name, join(cwd, name));
   await fs.symlink(resolve("node_modules"), join(cwd, "node_modules"));
-  for (const file of ["package.json", "tsconfig.json"]) {
-    await fs.cp(file, join(cwd, file));
-  }
+  return cwd;
+}
+
+/** Type-checks the README's worker and starts it, with replacements. */
+async function startWorker(
+  t: TestContext,
+  server: NatsServer,
+  ...pairs: [string, string][]
+) {
+  const [code] = codeBlocks("## In a service", "ts");
+  const address = ["localhost:4222", `127.0.0.1:${server.port}`] as const;
+  const cwd = await makeProject(
+    t,
+    "worker.ts",
+    replace(code!, address, ...pairs),
+  );
   execFileSync("npx", ["tsc"], { cwd });
-  await using server = await startNatsServer();
-  assertLines(await runExample(server.url, { cwd }));
-  await assertAllAcked(server, 10);
+  const command = [process.execPath, "--import", "tsx", "src/worker.ts"];
+  return { worker: example.run(undefined, { command, cwd }) };
+}
+
+describe("README.md", { concurrency: 4 }, () => {
+  test("shows the code of src/main.ts", () => {
+    const withoutComments = main.replace(/^ *\/\/.*\n/gm, "");
+    const [code] = codeBlocks("# Pull consumers in JetStream", "ts");
+    assert.ok(withoutComments.includes(code!));
+  });
+
+  test("has lines that let src/main.ts start over", async (t) => {
+    const heading = "## Run it again, or start over";
+    const [stream, consumer] = codeBlocks(heading, "ts");
+    for (const [line, above, stored] of [
+      [stream, "await jsm.streams.add", 10],
+      [consumer, "await jsm.consumers.add", 20],
+    ] as const) {
+      const code = replace(main, [above, `${line}${above}`]);
+      const cwd = await makeProject(t, "main.ts", code);
+      await using server = await startNatsServer();
+      await example.run(server.url, { cwd });
+      assertSuccess(await example.run(server.url, { cwd }));
+      await using admin = await example.connectAdmin(server);
+      const { state } = await admin.jsm.streams.info("EVENTS");
+      const { num_pending } = await admin.consumerInfo();
+      assert.deepEqual([state.messages, num_pending], [stored, stored - 10]);
+    }
+  });
+
+  test("tells how src/main.ts runs with the newer packages", async (t) => {
+    const heading = "## Newer client packages";
+    const [diff] = codeBlocks(heading, "diff");
+    const changes = diff!.matchAll(/((?:^-.*\n)+)((?:^\+.*\n)+)/gm);
+    const pairs = [...changes].map(([, minus, plus]) => {
+      const [old, replacement] = [minus!, plus!].map((s) =>
+        s.replace(/^./gm, ""),
+      );
+      return [old!, replacement!] as const;
+    });
+    const code = replace(main, ...pairs);
+    const cwd = await makeProject(t, "main.ts", code);
+    await fs.rm(join(cwd, "node_modules"));
+    const [install] = codeBlocks(heading, "sh");
+    execFileSync("sh", ["-ec", `${install} npx tsc`], { cwd, stdio: "pipe" });
+    await using server = await startNatsServer();
+    assertSuccess(await example.run(server.url, { cwd }));
+    assert.deepEqual(await stateOf(server), { stored: 10, unacked: 0 });
+  });
+
+  test("has a worker that waits for its server, and outlives it", async (t) => {
+    await using server = await startNatsServer();
+    await server.stop();
+    // The worker finds its port open, but no server.
+    const knock = createServer((socket) => socket.destroy());
+    knock.listen(server.port, "127.0.0.1");
+    const { worker } = await startWorker(t, server);
+    await once(knock, "connection");
+    knock.close();
+    await server.restart();
+    await example.untilPullWaits(server, worker);
+
+    await using admin = await example.connectAdmin(server);
+    const publishing = (async () => {
+      for (let i = 0; ; i++) await admin.js.publish(`events.${i}`, "data");
+    })().catch(() => {});
+    const acked = async () => (await admin.consumerInfo()).ack_floor.stream_seq;
+    await example.until(async () => (await acked()) > 200, worker);
+    await server.stop("SIGKILL");
+    // Longer than it takes a client with the default settings to give up.
+    await pause(22_000);
+    await server.restart();
+    await publishing;
+    await example.untilPullWaits(server, worker);
+
+    await using late = await example.connectAdmin(server);
+    for (let i = 0; i < 200; i++) await late.js.publish(`events.late.${i}`);
+    await example.until(
+      async () => (await stateOf(server)).unacked === 0,
+      worker,
+    );
+    worker.child.kill("SIGTERM");
+    const { code, stdout, stderr } = await worker;
+    assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
+    const lines = stdout.trimEnd().split("\n");
+    const { stored, unacked } = await stateOf(server);
+    assert.deepEqual([new Set(lines).size, unacked], [stored, 0]);
+    // Only messages from before the crash, whose acks it lost, came twice.
+    const lateLines = lines.filter((line) => line.includes("late"));
+    assert.equal(lateLines.length, 200);
+    assert.ok(lines.length < 2 * stored - 200);
+  });
+
+  test("has a worker that ends on SIGTERM, its server away", async (t) => {
+    await using server = await startNatsServer();
+    const { worker } = await startWorker(t, server);
+    await example.untilPullWaits(server, worker);
+    await server.stop("SIGKILL");
+    worker.child.kill("SIGTERM");
+    const stderr = "the last acks may be lost: DISCONNECT\n";
+    assert.deepEqual(await worker, { code: 1, stdout: "", stderr });
+  });
+
+  test("has a worker that outlives errors, not its consumer", async (t) => {
+    await using server = await startNatsServer();
+    const bad = 'if (m.subject === "events.bad") throw new Error("failed");';
+    const { worker } = await startWorker(
+      t,
+      server,
+      ["const payload", `${bad} const payload`],
+      ["nak(30_000)", "nak(50)"],
+    );
+    await example.untilPullWaits(server, worker);
+    await using admin = await example.connectAdmin(server);
+    for (const what of ["a", "bad", "b"])
+      await admin.js.publish(`events.${what}`);
+    await example.until(
+      async () => (await stateOf(server)).unacked === 0,
+      worker,
+    );
+    await admin.jsm.consumers.delete("EVENTS", "consumer");
+    const { code, stdout, stderr } = await worker;
+    assert.equal(code, 1);
+    assert.equal(stdout.match(/events.[ab] /g)?.length, 2);
+    assert.equal(stderr.match(/Error: failed/g)?.length, 20);
+    assert.match(stderr, /NatsError: consumer deleted/);
+  });
 });

@@ -1,9 +1,13 @@
 import assert from "node:assert/strict";
-import { spawn, type ChildProcess } from "node:child_process";
+import {
+  spawn,
+  type ChildProcess,
+  type SpawnOptions,
+} from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { setTimeout as pause } from "node:timers/promises";
-import { connect, nanos, type ConsumerInfo } from "nats";
+import { connect } from "nats";
 import type { NatsServer } from "../../scripts/nats-server.ts";
 
 /** The lines that src/main.ts prints when it meets no messages but its own. */
@@ -12,123 +16,103 @@ export const tenLines = Array.from(
   (_, i) => `got message on subject events.${i} with payload "data"`,
 );
 
-/** How a run ended: the code is null if a signal did it, `at` is in ms. */
+/** How a program ended: `code` is null if a signal did it. */
 export interface Outcome {
   code: number | null;
   stdout: string;
   stderr: string;
-  at: number;
 }
 
+const mainTs = [process.execPath, "--import", "tsx", "src/main.ts"];
+
 /**
- * Runs src/main.ts as a child process. Takes the value of NATS_URL (undefined
- * leaves it unset) and, if they are to be others than usual, the command line,
- * the folder, and further variables of the environment. Gives how it ends, at
- * `performance.now()`, and the process, which leads a process group of its own
- * as in a terminal. After 60 s it is killed, so that its test can fail.
+ * Runs src/main.ts, or another command, in a child process. Takes the value of
+ * NATS_URL (undefined leaves it unset), and options of `spawn`. Gives how it
+ * ends, and the process, which leads a process group of its own, as in a
+ * terminal. After 80 s it is killed, so that its test can fail.
  */
-export function runExample(
+export function run(
   url: string | undefined,
-  options: { command?: string[]; cwd?: string; env?: NodeJS.ProcessEnv } = {},
+  { command = mainTs, ...options }: SpawnOptions & { command?: string[] } = {},
 ): Promise<Outcome> & { child: ChildProcess } {
-  const tsx = [process.execPath, "--import", "tsx", "src/main.ts"];
-  const { command = tsx, cwd, env } = options;
-  const child = spawn(command[0]!, command.slice(1), {
-    cwd,
-    env: { ...process.env, ...env, NATS_URL: url },
-    detached: true,
-  });
-  const limit = setTimeout(() => process.kill(-child.pid!, "SIGKILL"), 60_000);
-  const outputs = [text(child.stdout), text(child.stderr)] as const;
-  const ended = Promise.all([once(child, "close"), ...outputs]).then(
-    ([[code], stdout, stderr]) => {
-      clearTimeout(limit);
-      return { code, stdout, stderr, at: performance.now() };
-    },
-  );
-  return Object.assign(ended, { child });
+  const env = { ...process.env, ...options.env, NATS_URL: url };
+  const [file, ...args] = command;
+  const child = spawn(file!, args, { ...options, env, detached: true });
+  const limit = setTimeout(() => process.kill(-child.pid!, "SIGKILL"), 80_000);
+  const ended = async () => {
+    const outputs = [text(child.stdout!), text(child.stderr!)] as const;
+    const [code] = await once(child, "close");
+    clearTimeout(limit);
+    return { code, stdout: await outputs[0], stderr: await outputs[1] };
+  };
+  return Object.assign(ended(), { child });
+}
+
+/** Throws unless a run succeeded: these lines, nothing else, exit code 0. */
+export function assertSuccess(outcome: Outcome, lines = tenLines): void {
+  const stdout = lines.join("\n") + "\n";
+  assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
 }
 
 /**
- * Looks every 50 ms whether a condition has come about, until it has, or the
- * run that is given has ended.
+ * Opens an administrator's connection to a server with JetStream, past every
+ * relay. It closes when it is disposed of.
  */
-export async function until(
-  condition: () => Promise<boolean>,
-  run?: Promise<Outcome>,
-): Promise<void> {
-  let running = true;
-  void run?.then(() => (running = false));
-  while (running && !(await condition())) await pause(50);
-}
-
-/**
- * Opens a connection of the test's own to a server with JetStream, past every
- * relay. Gives what the tests use of it; it closes when that is disposed of.
- */
-export async function manage(server: NatsServer) {
+export async function connectAdmin(server: NatsServer) {
   const nc = await connect({ servers: server.url });
   const jsm = await nc.jetstreamManager();
   return {
     jsm,
     js: nc.jetstream(),
-    /** The state of the example's consumer; throws if it is not there. */
-    consumer: () => jsm.consumers.info("EVENTS", "consumer"),
-    /** Makes what waits for its ack come again after 1 s instead of 30. */
-    hurry: () =>
-      jsm.consumers.update("EVENTS", "consumer", { ack_wait: nanos(1_000) }),
+    /** Gives the state of the example's consumer; throws if there is none. */
+    consumerInfo: () => jsm.consumers.info("EVENTS", "consumer"),
     [Symbol.asyncDispose]: () => nc.close(),
   };
 }
 
-/** Throws unless a run ended well: these lines, nothing else, exit code 0. */
-export function assertLines(
-  { code, stdout, stderr }: Outcome,
-  lines = tenLines,
-): void {
-  const wanted = { code: 0, stdout: lines.join("\n") + "\n", stderr: "" };
-  assert.deepEqual({ code, stdout, stderr }, wanted);
+/**
+ * Gives how many messages a server with JetStream has stored, and how many of
+ * them the consumer has yet to deliver, or to redeliver unless they are acked.
+ */
+export async function stateOf(server: NatsServer) {
+  await using admin = await connectAdmin(server);
+  const stream = await admin.jsm.streams.info("EVENTS").catch(() => null);
+  const consumer = await admin.consumerInfo().catch(() => null);
+  const { num_pending = 0, num_ack_pending = 0 } = consumer ?? {};
+  const stored = stream?.state.messages ?? 0;
+  return { stored, unacked: num_pending + num_ack_pending };
 }
 
 /**
- * Throws unless a server holds what it is to hold after the example has run:
- * the stream with `count` messages, and the consumer, with all of them acked.
- * Gives the state of the consumer.
+ * Returns when a condition has come about, which is looked at every 50 ms, or
+ * when the program that is given has ended.
  */
-export async function assertAllAcked(
+export async function until(
+  condition: () => Promise<boolean>,
+  program?: Promise<Outcome>,
+): Promise<void> {
+  let running = true;
+  void program?.then(() => (running = false));
+  while (running && !(await condition())) await pause(50);
+}
+
+/** Returns when a pull request waits at the server, or the program has ended. */
+export async function untilPullWaits(
   server: NatsServer,
-  count: number,
-): Promise<ConsumerInfo> {
-  await using own = await manage(server);
-  const stream = await own.jsm.streams.info("EVENTS");
-  assert.deepEqual(stream.config.subjects, ["events.>"]);
-  assert.equal(stream.state.messages, count);
-  const consumer = await own.consumer();
-  assert.equal(consumer.config.durable_name, "consumer");
-  assert.equal(consumer.config.deliver_subject, undefined, "a pull consumer");
-  assert.equal(consumer.config.ack_policy, "explicit");
-  assert.equal(consumer.ack_floor.stream_seq, stream.state.last_seq);
-  assert.equal(consumer.num_ack_pending, 0);
-  assert.equal(consumer.num_pending, 0);
-  return consumer;
+  program?: Promise<Outcome>,
+): Promise<void> {
+  await using admin = await connectAdmin(server);
+  const info = () => admin.consumerInfo().catch(() => null);
+  await until(async () => !!(await info())?.num_waiting, program);
 }
 
-/**
- * Gives the numbers of the events that a server with JetStream hands out to the
- * next reader of the consumer, in ascending order; "" if there is none of them.
- */
-export async function comesAgain(server: NatsServer): Promise<string> {
-  await using own = await manage(server);
-  const consumer = await own.js.consumers
-    .get("EVENTS", "consumer")
-    .catch(() => null);
-  if (!consumer) return "";
-  await own.hurry();
-  const numbers: string[] = [];
-  const options = { max_messages: 10, expires: 3_000 };
-  for await (const m of await consumer.fetch(options)) {
-    numbers.push(m.subject.replace("events.", ""));
-    m.ack();
-  }
-  return numbers.sort().join("");
+/** Gives nats-server's arguments for TLS with a certificate of this folder. */
+export function tls(name: "localhost" | "elsewhere"): string[] {
+  const pem = `test/support/certificates/${name}.pem`;
+  return ["--tls", "--tlscert", pem, "--tlskey", pem];
+}
+
+/** Gives the environment that makes Node.js trust a certificate as well. */
+export function trust(name: "ca" | "elsewhere"): NodeJS.ProcessEnv {
+  return { NODE_EXTRA_CA_CERTS: `test/support/certificates/${name}.pem` };
 }

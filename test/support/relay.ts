@@ -1,16 +1,6 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
-/**
- * Sees all data before it goes on, in order for each direction, one character
- * for each byte, and may hold it. `turn` counts how often the client has spoken
- * after the server. What it returns goes on instead; nothing, or "", drops it.
- */
-export type Gate = (
-  piece: { from: "client" | "server"; data: string; turn: number },
-  relay: Relay,
-) => string | void | Promise<string | void>;
-
 export interface Relay extends AsyncDisposable {
   /** Where it listens, in the form that `NATS_URL` takes. */
   url: string;
@@ -18,40 +8,39 @@ export interface Relay extends AsyncDisposable {
   cut(): void;
   /** Breaks the connections that there are and refuses new ones. */
   close(): void;
+  /** Passes nothing on any more, and breaks nothing. */
+  silence(): void;
 }
+
+export type Intercept = (
+  data: string,
+  from: "client" | "server",
+  relay: Relay,
+) => string | void | Promise<string | void>;
 
 /**
  * Starts a TCP relay on a free port of 127.0.0.1. Takes the port of 127.0.0.1
- * to which it leads, and the gate that all data passes through. Gives the relay,
- * ready for clients, and closed when it is disposed of. A server may deliver
- * the ten events in several pieces; the gate gets them in one.
+ * to which it leads, and what is called with each chunk of data as it arrives,
+ * one character for each byte. What that returns goes on instead, in the same
+ * order; nothing, or "", goes nowhere. Gives the relay, ready for clients.
  */
-export async function startRelay(target: number, gate: Gate): Promise<Relay> {
+export async function startRelay(
+  target: number,
+  intercept: Intercept,
+): Promise<Relay> {
   const open = new Set<Socket>();
-  let turn = 0;
-  let last = "server";
+  let silent = false;
 
-  function pass(from: "client" | "server", source: Socket, sink: Socket) {
-    let held = "";
+  function forward(from: "client" | "server", source: Socket, sink: Socket) {
     let earlier = Promise.resolve();
     open.add(source);
     source.setNoDelay().setEncoding("latin1");
-    source.on("data", (text: string) => {
-      held += text;
-      const events = held.split("\r\ndata\r\n").length - 1;
-      if (held.includes("MSG events.") && events < 10) return;
-      const data = held;
-      held = "";
-      // A server asks now and then whether its client is still there.
-      if (data !== (from === "client" ? "PONG\r\n" : "PING\r\n")) {
-        if (from === "client" && last === "server") turn++;
-        last = from;
-      }
-      const piece = { from, data, turn };
+    source.on("data", (data: string) => {
+      if (!open.has(source)) return;
+      const result = intercept(data, from, relay);
       earlier = earlier.then(async () => {
-        if (!open.has(source)) return;
-        const passed = await gate(piece, relay);
-        if (passed && open.has(sink)) sink.write(passed, "latin1");
+        const passed = await result;
+        if (passed && !silent && open.has(sink)) sink.write(passed, "latin1");
       });
     });
     // A connection that breaks is what the tests are about: it breaks both.
@@ -61,8 +50,8 @@ export async function startRelay(target: number, gate: Gate): Promise<Relay> {
 
   const listener = createServer((client) => {
     const server = connect(target, "127.0.0.1");
-    pass("client", client, server);
-    pass("server", server, client);
+    forward("client", client, server);
+    forward("server", server, client);
   });
   await once(listener.listen(0, "127.0.0.1"), "listening");
   const relay: Relay = {
@@ -74,6 +63,9 @@ export async function startRelay(target: number, gate: Gate): Promise<Relay> {
     close() {
       listener.close();
       relay.cut();
+    },
+    silence() {
+      silent = true;
     },
     [Symbol.asyncDispose]: async () => relay.close(),
   };
