@@ -17,8 +17,8 @@ await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // The consumer records on the server which messages are acked. It is
 // _durable_: the next run continues where this one ends. Runs at the
-// same time share it: each message is delivered to one of them. If a
-// message is not acked within 30 s (`ack_wait`), it is redelivered.
+// same time share it: each message is delivered to one of them. A
+// message is redelivered every 30 s (`ack_wait`) until it is acked.
 const config = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
 await jsm.consumers.add("EVENTS", config);
 
