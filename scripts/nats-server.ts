@@ -61,7 +61,7 @@ export async function startNatsServer(args = ["-js"]) {
     },
     async [Symbol.asyncDispose]() {
       await server.stop();
-      await rm(store, { recursive: true });
+      await rm(store, { recursive: true, force: true });
     },
   };
   await server.restart(args);

@@ -7,7 +7,8 @@ import { startNatsServer, type NatsServer } from "../scripts/nats-server.ts";
 import * as example from "./support/example.ts";
 import { startRelay, type Intercept, type Relay } from "./support/relay.ts";
 
-const { assertSuccess, stateOf, tenLines, tls, trust } = example;
+const { assertAllAcked, assertSuccess, stateOf, tenLines, tls, trust } =
+  example;
 const events = { name: "EVENTS", subjects: ["events.>"] };
 const consumer = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
 const ack = /PUB \$JS.ACK/g;
@@ -175,6 +176,7 @@ describe("src/main.ts", { concurrency: 20 }, () => {
       for (let i = 0; i < 10; i++)
         await again.js.publish(`events.${i}`, "data");
       assertSuccess(await run);
+      await assertAllAcked(server, 10);
     });
   }
   testWaiting("its consumer is deleted", "consumer deleted", (_, jsm) =>
@@ -242,6 +244,11 @@ describe("src/main.ts", { concurrency: 20 }, () => {
       assertFailure(await example.run(url, { env }), line);
     });
   }
+
+  test("the server wants a password, and is given none", async () => {
+    await using server = await startNatsServer(login);
+    assertFailure(await example.run(server.url), denied);
+  });
 
   for (const [list, line] of [
     ["nats://me:s3cr3t@HOST", timeout],

@@ -84,6 +84,25 @@ export async function stateOf(server: NatsServer) {
 }
 
 /**
+ * Throws unless a server holds what it is to hold after the example has run:
+ * the stream with `count` messages, and the consumer, with all of them acked.
+ */
+export async function assertAllAcked(
+  server: NatsServer,
+  count: number,
+): Promise<void> {
+  assert.deepEqual(await stateOf(server), { stored: count, unacked: 0 });
+  await using admin = await connectAdmin(server);
+  const stream = await admin.jsm.streams.info("EVENTS");
+  assert.deepEqual(stream.config.subjects, ["events.>"]);
+  const consumer = await admin.consumerInfo();
+  assert.equal(consumer.config.durable_name, "consumer");
+  assert.equal(consumer.config.deliver_subject, undefined, "a pull consumer");
+  assert.equal(consumer.config.ack_policy, "explicit");
+  assert.equal(consumer.ack_floor.stream_seq, stream.state.last_seq);
+}
+
+/**
  * Returns when a condition has come about, which is looked at every 50 ms, or
  * when the program that is given has ended.
  */
