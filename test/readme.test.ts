@@ -10,30 +10,22 @@ import { setTimeout as pause } from "node:timers/promises";
 import { startNatsServer, type NatsServer } from "../scripts/nats-server.ts";
 import * as example from "./support/example.ts";
 
-const { assertAllAcked, assertSuccess, stateOf } = example;
+const { assertAllAcked, assertSuccess, connectAdmin, stateOf } = example;
 const readme = await fs.readFile("README.md", "utf8");
 const main = await fs.readFile("src/main.ts", "utf8");
 
-/**
- * Gives the code blocks of a language in the part of the README that begins
- * with `heading`; throws if there is none.
- */
-function codeBlocks(heading: string, language: string): string[] {
-  const [, rest] = readme.split(`${heading}\n`);
-  const [part] = rest!.split(/^##? /m);
-  const fences = part!.matchAll(/^```(\w+)\n(.+?)^```/gms);
-  const blocks = [...fences].filter(([, found]) => found === language);
-  assert.ok(blocks.length > 0, `no ${language} below ${heading}`);
-  return blocks.map(([, , code]) => code!);
+/** Gives the README's code block with a text; throws unless it is in one. */
+function codeBlock(text: string): string {
+  const parts = readme.split(/^```.*\n/m);
+  const blocks = parts.filter((part, i) => i % 2 === 1 && part.includes(text));
+  assert.equal(blocks.length, 1, `not in one code block: ${text}`);
+  return blocks[0]!;
 }
 
-/** Makes replacements of text that occurs once; throws if one does not. */
-function replace(code: string, ...pairs: (readonly [string, string])[]) {
-  for (const [old, replacement] of pairs) {
-    assert.equal(code.split(old).length, 2, `not once: ${old}`);
-    code = code.replace(old, () => replacement);
-  }
-  return code;
+/** Replaces a text that occurs once; throws if it does not. */
+function replace(code: string, text: string, replacement: string): string {
+  assert.equal(code.split(text).length, 2, `not once: ${text}`);
+  return code.replace(text, () => replacement);
 }
 
 /**
@@ -51,65 +43,54 @@ async function makeProject(t: TestContext, file: string, code: string) {
   return cwd;
 }
 
-/** Type-checks the README's worker and starts it, with replacements. */
+/** Type-checks the README's worker, or a changed one, and starts it. */
 async function startWorker(
   t: TestContext,
   server: NatsServer,
-  ...pairs: [string, string][]
+  code = codeBlock("SIGTERM"),
 ) {
-  const [code] = codeBlocks("## In a service", "ts");
-  const address = ["localhost:4222", `127.0.0.1:${server.port}`] as const;
-  const cwd = await makeProject(
-    t,
-    "worker.ts",
-    replace(code!, address, ...pairs),
-  );
+  const there = replace(code, "localhost:4222", `127.0.0.1:${server.port}`);
+  const cwd = await makeProject(t, "worker.ts", there);
   execFileSync("npx", ["tsc"], { cwd });
-  const command = [process.execPath, "--import", "tsx", "src/worker.ts"];
+  const command = "node --import tsx src/worker.ts";
   return { worker: example.run(undefined, { command, cwd }) };
 }
 
 describe("README.md", { concurrency: 4 }, () => {
   test("shows the code of src/main.ts", () => {
     const withoutComments = main.replace(/^ *\/\/.*\n/gm, "");
-    const [code] = codeBlocks("# Pull consumers in JetStream", "ts");
-    assert.ok(withoutComments.includes(code!));
+    assert.ok(withoutComments.includes(codeBlock("acks.push")));
   });
 
-  test("has lines that let src/main.ts start over", async (t) => {
-    const heading = "## Run it again, or start over";
-    const [stream, consumer] = codeBlocks(heading, "ts");
-    for (const [line, above, stored] of [
-      [stream, "await jsm.streams.add", 10],
-      [consumer, "await jsm.consumers.add", 20],
-    ] as const) {
-      const code = replace(main, [above, `${line}${above}`]);
+  for (const [what, above, stored] of [
+    ["streams", "await jsm.streams.add", 10],
+    ["consumers", "await jsm.consumers.add", 20],
+  ] as const) {
+    test(`has a line that lets src/main.ts delete ${what}`, async (t) => {
+      const line = codeBlock(`jsm.${what}.delete`);
+      const code = replace(main, above, `${line}${above}`);
       const cwd = await makeProject(t, "main.ts", code);
       await using server = await startNatsServer();
-      await example.run(server.url, { cwd });
       assertSuccess(await example.run(server.url, { cwd }));
-      await using admin = await example.connectAdmin(server);
-      const { state } = await admin.jsm.streams.info("EVENTS");
-      const { num_pending } = await admin.consumerInfo();
-      assert.deepEqual([state.messages, num_pending], [stored, stored - 10]);
-    }
-  });
+      assertSuccess(await example.run(server.url, { cwd }));
+      const unacked = stored - 10;
+      assert.deepEqual(await stateOf(server), { stored, unacked });
+    });
+  }
 
   test("tells how src/main.ts runs with the newer packages", async (t) => {
-    const heading = "## Newer client packages";
-    const [diff] = codeBlocks(heading, "diff");
-    const changes = diff!.matchAll(/((?:^-.*\n)+)((?:^\+.*\n)+)/gm);
-    const pairs = [...changes].map(([, minus, plus]) => {
-      const [old, replacement] = [minus!, plus!].map((s) =>
-        s.replace(/^./gm, ""),
+    let code = main;
+    const changes = codeBlock("-import").matchAll(/((^-.*\n)+)((^\+.*\n)+)/gm);
+    for (const [, removed, , added] of changes) {
+      const [old, replacement] = [removed, added].map((lines) =>
+        lines!.replace(/^./gm, ""),
       );
-      return [old!, replacement!] as const;
-    });
-    const code = replace(main, ...pairs);
+      code = replace(code, old!, replacement!);
+    }
     const cwd = await makeProject(t, "main.ts", code);
     await fs.rm(join(cwd, "node_modules"));
-    const [install] = codeBlocks(heading, "sh");
-    execFileSync("sh", ["-ec", `${install} npx tsc`], { cwd, stdio: "pipe" });
+    const script = `${codeBlock("npm uninstall")} npx tsc`;
+    execFileSync("sh", ["-ec", script], { cwd, stdio: "pipe" });
     await using server = await startNatsServer();
     assertSuccess(await example.run(server.url, { cwd }));
     await assertAllAcked(server, 10);
@@ -127,7 +108,7 @@ describe("README.md", { concurrency: 4 }, () => {
     await server.restart();
     await example.untilPullWaits(server, worker);
 
-    await using admin = await example.connectAdmin(server);
+    await using admin = await connectAdmin(server);
     const publishing = (async () => {
       for (let i = 0; ; i++) await admin.js.publish(`events.${i}`, "data");
     })().catch(() => {});
@@ -140,12 +121,9 @@ describe("README.md", { concurrency: 4 }, () => {
     await publishing;
     await example.untilPullWaits(server, worker);
 
-    await using late = await example.connectAdmin(server);
+    await using late = await connectAdmin(server);
     for (let i = 0; i < 200; i++) await late.js.publish(`events.late.${i}`);
-    await example.until(
-      async () => (await stateOf(server)).unacked === 0,
-      worker,
-    );
+    await example.untilAllAcked(server, worker);
     worker.child.kill("SIGTERM");
     const { code, stdout, stderr } = await worker;
     assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
@@ -172,20 +150,14 @@ describe("README.md", { concurrency: 4 }, () => {
   test("has a worker that outlives errors, not its consumer", async (t) => {
     await using server = await startNatsServer();
     const bad = 'if (m.subject === "events.bad") throw new Error("failed");';
-    const { worker } = await startWorker(
-      t,
-      server,
-      ["const payload", `${bad} const payload`],
-      ["nak(30_000)", "nak(50)"],
-    );
+    const soon = replace(codeBlock("SIGTERM"), "nak(30_000)", "nak(50)");
+    const failing = replace(soon, "const payload", `${bad} const payload`);
+    const { worker } = await startWorker(t, server, failing);
     await example.untilPullWaits(server, worker);
-    await using admin = await example.connectAdmin(server);
+    await using admin = await connectAdmin(server);
     for (const what of ["a", "bad", "b"])
       await admin.js.publish(`events.${what}`);
-    await example.until(
-      async () => (await stateOf(server)).unacked === 0,
-      worker,
-    );
+    await example.untilAllAcked(server, worker);
     await admin.jsm.consumers.delete("EVENTS", "consumer");
     const { code, stdout, stderr } = await worker;
     assert.equal(code, 1);

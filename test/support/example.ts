@@ -1,9 +1,5 @@
 import assert from "node:assert/strict";
-import {
-  spawn,
-  type ChildProcess,
-  type SpawnOptions,
-} from "node:child_process";
+import { spawn, type SpawnOptions } from "node:child_process";
 import { once } from "node:events";
 import { text } from "node:stream/consumers";
 import { setTimeout as pause } from "node:timers/promises";
@@ -16,14 +12,10 @@ export const tenLines = Array.from(
   (_, i) => `got message on subject events.${i} with payload "data"`,
 );
 
-/** How a program ended: `code` is null if a signal did it. */
-export interface Outcome {
-  code: number | null;
-  stdout: string;
-  stderr: string;
-}
+export type Program = ReturnType<typeof run>;
 
-const mainTs = [process.execPath, "--import", "tsx", "src/main.ts"];
+/** How a program ended: `code` is null if a signal did it. */
+export type Outcome = Awaited<Program>;
 
 /**
  * Runs src/main.ts, or another command, in a child process. Takes the value of
@@ -33,15 +25,16 @@ const mainTs = [process.execPath, "--import", "tsx", "src/main.ts"];
  */
 export function run(
   url: string | undefined,
-  { command = mainTs, ...options }: SpawnOptions & { command?: string[] } = {},
-): Promise<Outcome> & { child: ChildProcess } {
+  options: SpawnOptions & { command?: string } = {},
+) {
+  const { command = "node --import tsx src/main.ts" } = options;
   const env = { ...process.env, ...options.env, NATS_URL: url };
-  const [file, ...args] = command;
+  const [file, ...args] = command.split(" ");
   const child = spawn(file!, args, { ...options, env, detached: true });
   const limit = setTimeout(() => process.kill(-child.pid!, "SIGKILL"), 80_000);
   const ended = async () => {
     const outputs = [text(child.stdout!), text(child.stderr!)] as const;
-    const [code] = await once(child, "close");
+    const [code]: (number | null)[] = await once(child, "close");
     clearTimeout(limit);
     return { code, stdout: await outputs[0], stderr: await outputs[1] };
   };
@@ -87,10 +80,7 @@ export async function stateOf(server: NatsServer) {
  * Throws unless a server holds what it is to hold after the example has run:
  * the stream with `count` messages, and the consumer, with all of them acked.
  */
-export async function assertAllAcked(
-  server: NatsServer,
-  count: number,
-): Promise<void> {
+export async function assertAllAcked(server: NatsServer, count: number) {
   assert.deepEqual(await stateOf(server), { stored: count, unacked: 0 });
   await using admin = await connectAdmin(server);
   const stream = await admin.jsm.streams.info("EVENTS");
@@ -108,21 +98,23 @@ export async function assertAllAcked(
  */
 export async function until(
   condition: () => Promise<boolean>,
-  program?: Promise<Outcome>,
-): Promise<void> {
+  program?: Program,
+) {
   let running = true;
   void program?.then(() => (running = false));
   while (running && !(await condition())) await pause(50);
 }
 
 /** Returns when a pull request waits at the server, or the program has ended. */
-export async function untilPullWaits(
-  server: NatsServer,
-  program?: Promise<Outcome>,
-): Promise<void> {
+export async function untilPullWaits(server: NatsServer, program?: Program) {
   await using admin = await connectAdmin(server);
   const info = () => admin.consumerInfo().catch(() => null);
   await until(async () => !!(await info())?.num_waiting, program);
+}
+
+/** Returns when every message is acked, or when the program has ended. */
+export async function untilAllAcked(server: NatsServer, program?: Program) {
+  await until(async () => (await stateOf(server)).unacked === 0, program);
 }
 
 /** Gives nats-server's arguments for TLS with a certificate of this folder. */

@@ -1,22 +1,8 @@
 import { once } from "node:events";
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
-export interface Relay extends AsyncDisposable {
-  /** Where it listens, in the form that `NATS_URL` takes. */
-  url: string;
-  /** Breaks the connections that there are; new ones get through. */
-  cut(): void;
-  /** Breaks the connections that there are and refuses new ones. */
-  close(): void;
-  /** Passes nothing on any more, and breaks nothing. */
-  silence(): void;
-}
-
-export type Intercept = (
-  data: string,
-  from: "client" | "server",
-  relay: Relay,
-) => string | void | Promise<string | void>;
+export type Side = "client" | "server";
+export type Intercept = (data: string, from: Side) => Promise<string | void>;
 
 /**
  * Starts a TCP relay on a free port of 127.0.0.1. Takes the port of 127.0.0.1
@@ -24,23 +10,19 @@ export type Intercept = (
  * one character for each byte. What that returns goes on instead, in the same
  * order; nothing, or "", goes nowhere. Gives the relay, ready for clients.
  */
-export async function startRelay(
-  target: number,
-  intercept: Intercept,
-): Promise<Relay> {
+export async function startRelay(target: number, intercept: Intercept) {
   const open = new Set<Socket>();
-  let silent = false;
 
-  function forward(from: "client" | "server", source: Socket, sink: Socket) {
+  function forward(from: Side, source: Socket, sink: Socket) {
     let earlier = Promise.resolve();
     open.add(source);
     source.setNoDelay().setEncoding("latin1");
     source.on("data", (data: string) => {
       if (!open.has(source)) return;
-      const result = intercept(data, from, relay);
+      const result = intercept(data, from);
       earlier = earlier.then(async () => {
         const passed = await result;
-        if (passed && !silent && open.has(sink)) sink.write(passed, "latin1");
+        if (passed && open.has(sink)) sink.write(passed, "latin1");
       });
     });
     // A connection that breaks is what the tests are about: it breaks both.
@@ -54,20 +36,16 @@ export async function startRelay(
     forward("server", server, client);
   });
   await once(listener.listen(0, "127.0.0.1"), "listening");
-  const relay: Relay = {
+  const relay = {
+    /** Where it listens, in the form that `NATS_URL` takes. */
     url: `nats://127.0.0.1:${(listener.address() as AddressInfo).port}`,
-    cut() {
+    /** Breaks the connections that there are, and for good refuses new ones. */
+    cut(time: "for a moment" | "for good") {
+      if (time === "for good") listener.close();
       for (const socket of open) socket.destroy();
       open.clear();
     },
-    close() {
-      listener.close();
-      relay.cut();
-    },
-    silence() {
-      silent = true;
-    },
-    [Symbol.asyncDispose]: async () => relay.close(),
+    [Symbol.asyncDispose]: async () => relay.cut("for good"),
   };
   return relay;
 }
