@@ -1,5 +1,5 @@
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
+import { execFile } from "node:child_process";
 import { once } from "node:events";
 import * as fs from "node:fs/promises";
 import { createServer } from "node:net";
@@ -7,10 +7,12 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { describe, test, type TestContext } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
+import { promisify } from "node:util";
 import { startNatsServer, type NatsServer } from "../scripts/nats-server.ts";
 import * as example from "./support/example.ts";
 
 const { assertAllAcked, assertSuccess, connectAdmin, stateOf } = example;
+const execute = promisify(execFile);
 const readme = await fs.readFile("README.md", "utf8");
 const main = await fs.readFile("src/main.ts", "utf8");
 
@@ -21,6 +23,8 @@ function codeBlock(text: string): string {
   assert.equal(blocks.length, 1, `not in one code block: ${text}`);
   return blocks[0]!;
 }
+
+const service = codeBlock("waitOnFirstConnect");
 
 /** Replaces a text that occurs once; throws if it does not. */
 function replace(code: string, text: string, replacement: string): string {
@@ -44,14 +48,10 @@ async function makeProject(t: TestContext, file: string, code: string) {
 }
 
 /** Type-checks the README's worker, or a changed one, and starts it. */
-async function startWorker(
-  t: TestContext,
-  server: NatsServer,
-  code = codeBlock("SIGTERM"),
-) {
+async function startWorker(t: TestContext, server: NatsServer, code = service) {
   const there = replace(code, "localhost:4222", `127.0.0.1:${server.port}`);
   const cwd = await makeProject(t, "worker.ts", there);
-  execFileSync("npx", ["tsc"], { cwd });
+  await execute("npx", ["tsc"], { cwd });
   const command = "node --import tsx src/worker.ts";
   return { worker: example.run(undefined, { command, cwd }) };
 }
@@ -90,7 +90,7 @@ describe("README.md", { concurrency: 4 }, () => {
     const cwd = await makeProject(t, "main.ts", code);
     await fs.rm(join(cwd, "node_modules"));
     const script = `${codeBlock("npm uninstall")} npx tsc`;
-    execFileSync("sh", ["-ec", script], { cwd, stdio: "pipe" });
+    await execute("sh", ["-ec", script], { cwd });
     await using server = await startNatsServer();
     assertSuccess(await example.run(server.url, { cwd }));
     await assertAllAcked(server, 10);
@@ -150,7 +150,7 @@ describe("README.md", { concurrency: 4 }, () => {
   test("has a worker that outlives errors, not its consumer", async (t) => {
     await using server = await startNatsServer();
     const bad = 'if (m.subject === "events.bad") throw new Error("failed");';
-    const soon = replace(codeBlock("SIGTERM"), "nak(30_000)", "nak(50)");
+    const soon = replace(service, "nak(30_000)", "nak(50)");
     const failing = replace(soon, "const payload", `${bad} const payload`);
     const { worker } = await startWorker(t, server, failing);
     await example.untilPullWaits(server, worker);
