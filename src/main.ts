@@ -2,23 +2,23 @@
 // them on request: the client decides when to ask, and for how many.
 import { AckPolicy, connect } from "nats";
 
-// `NATS_URL` is one address, or several separated by commas. Errors
-// that nothing catches go to `fail`, at the end of this file.
+// Uncaught errors go to `fail`, at the end of this file. `NATS_URL` is
+// one address, or several separated by commas.
 process.on("uncaughtException", fail);
 const addresses = process.env.NATS_URL || "nats://localhost:4222";
 const nc = await connect({ ...connectionOptions(addresses), timeout: 5_000 });
-
-// The stream stores every message whose subject begins with `events.`.
-// If it exists already, `add` does not change it: `add` succeeds if the
-// settings are the same, and fails if they differ.
 const jsm = await nc.jetstreamManager();
 const js = nc.jetstream();
+
+// The stream stores every message whose subject begins with `events.`.
+// `streams.add` does not change an existing stream: it succeeds if the
+// settings are the same, and fails if they differ.
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // The consumer records on the server which messages are acked. It is
 // _durable_: the next run continues where this one ends. Runs at the
-// same time share it: each message is delivered to one of them. A
-// message is redelivered every 30 s (`ack_wait`) until it is acked.
+// same time share its messages. One that is not acked within 30 s
+// (`ack_wait`) is delivered again, to any of them.
 const config = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
 await jsm.consumers.add("EVENTS", config);
 
@@ -27,23 +27,23 @@ await jsm.consumers.add("EVENTS", config);
 const numbers = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 await Promise.all(numbers.map((i) => js.publish(`events.${i}`, "data")));
 
-// `consume` buffers up to `max_messages`. The 30 s of a message start
-// when the server sends it: if ten take longer, lower the number. More
-// are requested when at most `threshold_messages` are still to arrive:
-// 0.5 means none, as 0 would mean the default. The loop throws if the
-// consumer is deleted, or after ten failed attempts to reconnect.
+// `consume` buffers up to `max_messages`. Their 30 s also run in the
+// buffer: lower the number if ten take longer. More are requested when
+// all are read: 0.5 stands for 0, which would mean the default.
 const consumer = await js.consumers.get("EVENTS", "consumer");
 const messages = await consumer.consume({
   max_messages: 10,
   threshold_messages: 0.5,
   abort_on_missing_resource: true,
 });
+// The loop throws if the consumer is deleted. With this line, it also
+// throws when ten attempts to reconnect to each server have failed.
 void nc.closed().then((err) => err && messages.stop(err));
 
-// The loop reads ten messages, whoever published them, and waits while
-// there are fewer. Others are left to the next run. `ackAck` resolves
-// when the server confirms the ack. A service sends `ack`, which is not
-// confirmed: if it is lost, the message is redelivered.
+// The loop waits for ten messages, whoever published them. `stop` ends
+// it when the buffer is read, and leaves the rest to the next run.
+// `ackAck` resolves when the server confirms the ack. A service calls
+// `ack`, which does not wait: a lost ack only means redelivery.
 const acks = [];
 for await (const m of messages) {
   const payload = JSON.stringify(m.string());
@@ -54,8 +54,8 @@ for await (const m of messages) {
 await Promise.all(acks);
 await nc.close();
 
-// The client itself uses only the host and port of a URL. The login is
-// that of the first URL. If any scheme is not `nats://`, all use TLS.
+// `servers` takes only hosts and ports. The login is that of the first
+// URL. If any scheme is not `nats://`, all use TLS.
 function connectionOptions(addresses: string) {
   const urls = addresses
     .split(",")
@@ -68,7 +68,7 @@ function connectionOptions(addresses: string) {
   };
 }
 
-// A service omits this: Node.js exits on an uncaught error anyway.
+// A service omits this and `process.on`: Node.js exits anyway.
 function fail(err: Error & { chainedError?: Error }) {
   const hints: Record<string, string> = {
     "Invalid URL": "NATS_URL has to look like nats://localhost:4222",
