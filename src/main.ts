@@ -2,10 +2,10 @@
 // them on request: the client decides when to ask, and for how many.
 import { AckPolicy, connect } from "nats";
 
-// Uncaught errors go to `fail`, at the end of this file. `NATS_URL` is
-// one address, or several separated by commas.
-process.on("uncaughtException", fail);
+// `NATS_URL` is one address, or several separated by commas. Uncaught
+// errors go to `fail`, at the end of this file.
 const addresses = process.env.NATS_URL || "nats://localhost:4222";
+process.on("uncaughtException", fail);
 const nc = await connect({ ...connectionOptions(addresses), timeout: 5_000 });
 const jsm = await nc.jetstreamManager();
 const js = nc.jetstream();
@@ -16,8 +16,8 @@ const js = nc.jetstream();
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // The consumer records on the server which messages are acked. It is
-// _durable_: the next run continues where this one ends. Runs at the
-// same time share its messages. One that is not acked within 30 s
+// _durable_: the next run continues where this one ends. Simultaneous
+// runs share its messages. A message that is not acked within 30 s
 // (`ack_wait`) is delivered again, to any of them.
 const config = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
 await jsm.consumers.add("EVENTS", config);
@@ -27,9 +27,9 @@ await jsm.consumers.add("EVENTS", config);
 const numbers = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 await Promise.all(numbers.map((i) => js.publish(`events.${i}`, "data")));
 
-// `consume` buffers up to `max_messages`. Their 30 s also run in the
-// buffer: lower the number if ten take longer. More are requested when
-// all are read: 0.5 stands for 0, which would mean the default.
+// `consume` buffers up to `max_messages`. A message's 30 s also run in
+// the buffer: lower the number if ten take longer. More are requested
+// when all are handled: 0.5 stands for 0, which would mean the default.
 const consumer = await js.consumers.get("EVENTS", "consumer");
 const messages = await consumer.consume({
   max_messages: 10,
@@ -40,8 +40,8 @@ const messages = await consumer.consume({
 // throws when ten attempts to reconnect to each server have failed.
 void nc.closed().then((err) => err && messages.stop(err));
 
-// The loop waits for ten messages, whoever published them. `stop` ends
-// it when the buffer is read, and leaves the rest to the next run.
+// The loop waits for ten messages, whoever published them. After
+// `stop`, it reads what is still buffered. The next run gets the rest.
 // `ackAck` resolves when the server confirms the ack. A service calls
 // `ack`, which does not wait: a lost ack only means redelivery.
 const acks = [];
@@ -68,7 +68,7 @@ function connectionOptions(addresses: string) {
   };
 }
 
-// A service omits this and `process.on`: Node.js exits anyway.
+// A service omits this and its `process.on`: Node.js exits anyway.
 function fail(err: Error & { chainedError?: Error }) {
   const hints: Record<string, string> = {
     "Invalid URL": "NATS_URL has to look like nats://localhost:4222",
