@@ -131,10 +131,10 @@ describe("README.md", { concurrency: 4 }, () => {
     const { stored } = await stateOf(server);
     await assertAllAcked(server, stored);
     assert.equal(new Set(lines).size, stored);
-    // Only messages from before the crash, whose acks it lost, came twice.
+    // Messages from before the crash, whose acks it lost, came twice at most.
     const lateLines = lines.filter((line) => line.includes("late"));
     assert.equal(lateLines.length, 200);
-    assert.ok(lines.length < 2 * stored - 200);
+    assert.ok(lines.length <= 2 * stored - 200);
   });
 
   test("has a worker that ends on SIGTERM, its server away", async (t) => {
