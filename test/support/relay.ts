@@ -1,11 +1,12 @@
 import { once } from "node:events";
-import { connect, createServer, type AddressInfo, type Socket } from "node:net";
+import { connect, createServer, type Socket } from "node:net";
+import { freePort } from "./free-port.ts";
 
 export type Side = "client" | "server";
 export type Intercept = (data: string, from: Side) => Promise<string | void>;
 
 /**
- * Starts a TCP relay on a free port of 127.0.0.1. Takes the port of 127.0.0.1
+ * Starts a TCP relay on 127.0.0.1. Takes the port of 127.0.0.1
  * to which it leads, and what is called with each chunk of data as it arrives,
  * one character for each byte. What that returns goes on instead, in the same
  * order; nothing, or "", goes nowhere. Gives the relay, ready for clients.
@@ -35,10 +36,12 @@ export async function startRelay(target: number, intercept: Intercept) {
     forward("client", client, server);
     forward("server", server, client);
   });
-  await once(listener.listen(0, "127.0.0.1"), "listening");
+  const port = await freePort();
+  await once(listener.listen(port, "127.0.0.1"), "listening");
   const relay = {
+    port,
     /** Where it listens, in the form that `NATS_URL` takes. */
-    url: `nats://127.0.0.1:${(listener.address() as AddressInfo).port}`,
+    url: `nats://127.0.0.1:${port}`,
     /** Breaks the connections that there are, and for good refuses new ones. */
     cut(time: "for a moment" | "for good") {
       if (time === "for good") listener.close();
