@@ -1,0 +1,83 @@
+// Handles every event of the stream EVENTS, several at once. Needs
+// connection.ts beside it.
+import { setTimeout as pause } from "node:timers/promises";
+import { AckPolicy, millis, type JsMsg, type NatsConnection } from "nats";
+import { connectToNats, end, retry } from "./connection.ts";
+
+const concurrency = 50;
+const maxDeliveries = 20;
+
+// Your code goes here. It has to be idempotent: a message can be redelivered
+// although it was handled. This example works as many ms as the payload says.
+async function handle(m: JsMsg): Promise<void> {
+  const payload = m.string();
+  if (payload === "fail") throw new Error("the payload says so");
+  await pause(Number(payload) || 50);
+  console.log(`handled ${m.subject}`);
+}
+
+const inWork = new Set<Promise<void>>();
+let stopping = false;
+let nc: NatsConnection | undefined;
+process.once("SIGTERM", stop).once("SIGINT", stop);
+
+nc = await connectToNats();
+const jsm = await nc.jetstreamManager({ checkAPI: false });
+const info = await retry("find the consumer", findConsumer);
+const consumer = nc.jetstream().consumers.getPullConsumerFor(info);
+for (let i = 0; i < concurrency; i++) void work();
+
+// `retry` ends the worker when somebody has deleted the consumer.
+while (await retry("see the consumer", () => consumer.info()))
+  await pause(5_000);
+
+// What is there already keeps its settings.
+async function findConsumer() {
+  const found = await jsm.consumers.info("EVENTS", "worker").catch(() => null);
+  if (found) return found;
+  await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
+  const config = { durable_name: "worker", ack_policy: AckPolicy.Explicit };
+  return jsm.consumers.add("EVENTS", config);
+}
+
+async function work() {
+  while (!stopping) {
+    const m = await retry("get a message", () => consumer.next());
+    if (!m) continue;
+    // Another worker can have it after 5 s.
+    if (stopping) return m.nak(5_000);
+    const job = handleAndAck(m);
+    inWork.add(job);
+    await job;
+    inWork.delete(job);
+  }
+}
+
+async function handleAndAck(m: JsMsg) {
+  // This comes before `handle`, which may also fail by ending the process.
+  if (m.info.deliveryCount > maxDeliveries) {
+    console.error(`gave up message ${m.seq}, ${m.subject}`);
+    return m.term();
+  }
+  // Without `working`, what takes longer than `ack_wait` would be redelivered.
+  const interval = millis(info.config.ack_wait!) / 3;
+  const timer = setInterval(() => m.working(), interval);
+  try {
+    await handle(m);
+    m.ack();
+  } catch (err) {
+    console.error(`message ${m.seq}, ${m.subject}:`, err);
+    m.nak(30_000);
+  }
+  clearInterval(timer);
+}
+
+async function stop() {
+  stopping = true;
+  await Promise.all(inWork);
+  // When `flush` resolves, the server has the acks.
+  const acksLost = () => end(new Error("the last acks may be lost"));
+  setTimeout(acksLost, 5_000);
+  await nc?.flush().catch(acksLost);
+  process.exit();
+}
