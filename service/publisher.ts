@@ -15,8 +15,7 @@ process.once("SIGTERM", stop).once("SIGINT", stop);
 
 const nc = await connectToNats();
 const jsm = await nc.jetstreamManager({ checkAPI: false });
-const events = { name: "EVENTS", subjects: ["events.>"] };
-await retry("add the stream", () => jsm.streams.add(events));
+await retry("find the stream", findStream);
 const js = nc.jetstream();
 
 for (let i = 0; !stopping; i++) {
@@ -25,6 +24,13 @@ for (let i = 0; !stopping; i++) {
   void job.then(() => inFlight.delete(job));
   if (inFlight.size === maxInFlight) await Promise.race(inFlight);
   await pause(1_000 / perSecond);
+}
+
+// A stream that is there already keeps its settings.
+async function findStream() {
+  const found = await jsm.streams.info("EVENTS").catch(() => null);
+  const events = { name: "EVENTS", subjects: ["events.>"] };
+  return found ?? jsm.streams.add(events);
 }
 
 // The stream remembers each `msgID` for two minutes (`duplicate_window`), so

@@ -4,6 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 import { AckPolicy, millis, type JsMsg, type NatsConnection } from "nats";
 import { connectToNats, end, retry } from "./connection.ts";
 
+const name = "worker";
 const concurrency = 50;
 const maxDeliveries = 20;
 
@@ -33,10 +34,10 @@ while (await retry("see the consumer", () => consumer.info()))
 
 // What is there already keeps its settings.
 async function findConsumer() {
-  const found = await jsm.consumers.info("EVENTS", "worker").catch(() => null);
+  const found = await jsm.consumers.info("EVENTS", name).catch(() => null);
   if (found) return found;
   await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
-  const config = { durable_name: "worker", ack_policy: AckPolicy.Explicit };
+  const config = { durable_name: name, ack_policy: AckPolicy.Explicit };
   return jsm.consumers.add("EVENTS", config);
 }
 
