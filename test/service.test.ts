@@ -9,6 +9,8 @@ import { connectAdmin, stateOf } from "./support/jetstream.ts";
 import { untilAllAcked, untilPullsWait } from "./support/jetstream.ts";
 import { startNatsServer, type NatsServer } from "./support/nats-server.ts";
 import { run, start, until, type Program } from "./support/program.ts";
+import { startRelay } from "./support/relay.ts";
+import { tls, trust } from "./support/tls.ts";
 
 const worker = "node --import tsx service/worker.ts";
 const publisher = "node --import tsx service/publisher.ts";
@@ -332,5 +334,53 @@ describe("service/", { concurrency: 8 }, () => {
     const at = `127.0.0.1:${server.port}`;
     const said = errors(program).filter((line) => !line.startsWith("cannot"));
     assert.deepEqual(said, [`disconnect: ${at}`, `reconnect: ${at}`]);
+  });
+
+  test("a worker leaves a connection that has gone dead", async () => {
+    await using server = await startNatsServer();
+    await using relay = await startRelay(server.port, async (data) => data);
+    await using program = start(worker, { url: relay.url });
+    await untilPullsWait(server, program, { name: "worker", count: 50 });
+    relay.goDead();
+    const at = `127.0.0.1:${relay.port}`;
+    const isBack = () => errors(program).includes(`reconnect: ${at}`);
+    await until("it reconnects", isBack, program);
+    await publish(server, [50]);
+    await until("it is handled", () => handled(program).length > 0, program);
+  });
+
+  const login = ["--user", "m@e", "--pass", "4:2%@/s"];
+  for (const { url, args, env } of [
+    { url: " 127.0.0.1:PORT , nats://127.0.0.1:1", args: [] },
+    { url: "127.0.0.1:1,m%40e:4%3A2%25%40%2Fs@127.0.0.1:PORT", args: login },
+    { url: "nats://s3%3Acr%40t@127.0.0.1:PORT", args: ["--auth", "s3:cr@t"] },
+    { url: "tls://localhost:PORT", args: tls("localhost"), env: trust("ca") },
+  ]) {
+    test(`a worker connects to "${url}"`, async () => {
+      await using server = await startNatsServer(["-js", ...args]);
+      const address = url.replace("PORT", `${server.port}`);
+      await using program = start(worker, { url: address, env });
+      const isRunning = () => run("npm run -s state", { url: address, env });
+      await until(
+        "it waits for messages",
+        async () => (await isRunning()).stdout.endsWith("(num_waiting): 50\n"),
+        program,
+      );
+      assert.equal(program.output().stderr, "");
+    });
+  }
+
+  test("a worker sends no password in clear where TLS is asked for", async () => {
+    await using server = await startNatsServer();
+    let sent = "";
+    await using relay = await startRelay(server.port, async (data, from) => {
+      if (from === "client") sent += data;
+      return data;
+    });
+    const url = `tls://me:s3cr3t@127.0.0.1:${relay.port}`;
+    await using program = start(worker, { url });
+    const says = () => errors(program).includes("cannot connect: tls");
+    await until("it waits for TLS", says, program);
+    assert.equal(sent, "");
   });
 });

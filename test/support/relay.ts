@@ -6,24 +6,26 @@ export type Side = "client" | "server";
 export type Intercept = (data: string, from: Side) => Promise<string | void>;
 
 /**
- * Starts a TCP relay on 127.0.0.1. Takes the port of 127.0.0.1
- * to which it leads, and what is called with each chunk of data as it arrives,
- * one character for each byte. What that returns goes on instead, in the same
- * order; nothing, or "", goes nowhere. Gives the relay, ready for clients.
+ * Starts a TCP relay on 127.0.0.1. Takes the port of 127.0.0.1 to which it
+ * leads, and what is called with each chunk of data as it arrives, one character
+ * for each byte. What that returns goes on instead, in the same order; nothing,
+ * or "", goes nowhere. Gives the relay, ready for clients; disposing of it breaks
+ * its connections.
  */
 export async function startRelay(target: number, intercept: Intercept) {
-  const open = new Set<Socket>();
+  const sockets = new Set<Socket>();
+  const dead = new Set<Socket>();
 
   function forward(from: Side, source: Socket, sink: Socket) {
     let earlier = Promise.resolve();
-    open.add(source);
+    sockets.add(source);
     source.setNoDelay().setEncoding("latin1");
     source.on("data", (data: string) => {
-      if (!open.has(source)) return;
+      if (dead.has(source)) return;
       const result = intercept(data, from);
       earlier = earlier.then(async () => {
         const passed = await result;
-        if (passed && open.has(sink)) sink.write(passed, "latin1");
+        if (passed && !dead.has(sink)) sink.write(passed, "latin1");
       });
     });
     // A connection that breaks is what the tests are about: it breaks both.
@@ -42,11 +44,15 @@ export async function startRelay(target: number, intercept: Intercept) {
     port,
     /** Where it listens, in the form that `NATS_URL` takes. */
     url: `nats://127.0.0.1:${port}`,
+    /** The connections that there are pass on nothing more, but stay open. */
+    goDead() {
+      for (const socket of sockets) dead.add(socket);
+    },
     /** Breaks the connections that there are, and for good refuses new ones. */
     cut(time: "for a moment" | "for good") {
       if (time === "for good") listener.close();
-      for (const socket of open) socket.destroy();
-      open.clear();
+      relay.goDead();
+      for (const socket of sockets) socket.destroy();
     },
     [Symbol.asyncDispose]: async () => relay.cut("for good"),
   };
