@@ -13,7 +13,7 @@ import {
   untilPullsWait,
 } from "./support/jetstream.ts";
 import { startNatsServer, type NatsServer } from "./support/nats-server.ts";
-import { run, start } from "./support/program.ts";
+import { run, start, until } from "./support/program.ts";
 import { startRelay, type Intercept, type Side } from "./support/relay.ts";
 import { authority, tls, trust } from "./support/tls.ts";
 
@@ -471,6 +471,28 @@ describe("src/main.ts, when something fails,", { concurrency: 20 }, () => {
     knocks.close();
     assertFailure(outcome, notNats);
     assert.equal(attempts, 10);
+  });
+
+  test("while it waits: its request expires after three messages", async () => {
+    await using server = await startNatsServer();
+    await using admin = await connectAdmin(server);
+    const requestedAt: number[] = [];
+    await using relay = await startRelay(server.port, async (data, from) => {
+      if (from === "server" || !data.includes("MSG.NEXT")) return data;
+      if (requestedAt.length === 0) await admin.jsm.streams.purge("EVENTS");
+      requestedAt.push(performance.now());
+      return data;
+    });
+    await using program = start(example, { url: relay.url });
+    await untilPullsWait(server, program);
+    for (const i of [0, 1, 2]) await admin.js.publish(`events.${i}`, "data");
+    const again = () => requestedAt.length === 2;
+    await until("it requests again", again, program);
+    for (const i of [3, 4, 5, 6, 7, 8, 9])
+      await admin.js.publish(`events.${i}`, "data");
+    assertSuccess(await program.ended);
+    const seconds = (requestedAt[1]! - requestedAt[0]!) / 1_000;
+    assert.ok(seconds < 40, `it requested again after ${seconds} s, not 30`);
   });
 
   for (const { url, line } of addresses) {
