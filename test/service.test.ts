@@ -215,6 +215,11 @@ describe("service/", { concurrency: 8 }, () => {
 
   test("a worker tries again after 30 s what has failed", async () => {
     await using server = await startNatsServer();
+    await using admin = await connectAdmin(server);
+    await admin.jsm.streams.add(events);
+    // So that it is the worker that asks for it, not the end of `ack_wait`.
+    const settings = { ...consumer, ack_wait: nanos(120_000) };
+    await admin.jsm.consumers.add("EVENTS", settings);
     await using program = await startIdleWorker(server);
     await publish(server, ["fail", 50]);
     const failures = () =>
