@@ -8,12 +8,14 @@ const toldAt = new Map<string, number>();
 export async function connectToNats(): Promise<NatsConnection> {
   const nc = await retry("connect", () => connect(connectionOptions()));
   void tellStatus(nc);
-  // The client closes the connection if the login is refused.
-  void nc.closed().then((err) => end(err as Error));
+  // The client gives up if the login is refused.
+  void nc.closed().then((err) => {
+    if (err) end(err);
+  });
   return nc;
 }
 
-/** Tries every second, for some milliseconds at most, as long as it can help. */
+/** Tries every second until it succeeds, for at most `limit` milliseconds. */
 export async function retry<T>(
   what: string,
   request: () => Promise<T>,
@@ -25,14 +27,19 @@ export async function retry<T>(
       return await request();
     } catch (e) {
       const err = e as NatsError;
-      const deleted = err.message.endsWith(" not found");
       const invalidUrl = err instanceof TypeError || err instanceof URIError;
       const late = Date.now() - started > limit;
-      if (deleted || invalidUrl || late || err.isAuthError?.()) end(err);
+      if (isNotFound(err) || invalidUrl || late || err.isAuthError?.())
+        end(err);
       tell(`cannot ${what}: ${describe(err)}`);
       await pause(1_000);
     }
   }
+}
+
+/** Tells whether the server says that there is no such stream or consumer. */
+export function isNotFound(err: Error) {
+  return /^(stream|consumer) not found$/.test(err.message);
 }
 
 export function end(err: Error): never {
@@ -52,8 +59,8 @@ async function tellStatus(nc: NatsConnection) {
   }
 }
 
-// The same line, or the same kind of line, comes once a minute at most.
-function tell(line: string, kind = line) {
+/** Prints a line on stderr, but of the same kind only one a minute. */
+export function tell(line: string, kind = line) {
   if (Date.now() - (toldAt.get(kind) ?? 0) < 60_000) return;
   toldAt.set(kind, Date.now());
   console.error(line);

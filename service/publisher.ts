@@ -2,7 +2,7 @@
 // through an outage. Needs connection.ts beside it.
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
-import { connectToNats, retry } from "./connection.ts";
+import { connectToNats, isNotFound, retry } from "./connection.ts";
 
 const perSecond = 100;
 const maxInFlight = 1_000;
@@ -28,9 +28,12 @@ for (let i = 0; !stopping; i++) {
 
 // A stream that is there already keeps its settings.
 async function findStream() {
-  const found = await jsm.streams.info("EVENTS").catch(() => null);
-  const events = { name: "EVENTS", subjects: ["events.>"] };
-  return found ?? jsm.streams.add(events);
+  try {
+    await jsm.streams.info("EVENTS");
+  } catch (err) {
+    if (!isNotFound(err as Error)) throw err;
+    await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
+  }
 }
 
 // The stream remembers each `msgID` for two minutes (`duplicate_window`), so

@@ -2,7 +2,7 @@
 // connection.ts beside it.
 import { setTimeout as pause } from "node:timers/promises";
 import { AckPolicy, millis, type JsMsg, type NatsConnection } from "nats";
-import { connectToNats, end, retry } from "./connection.ts";
+import { connectToNats, end, isNotFound, retry, tell } from "./connection.ts";
 
 const name = "worker";
 const concurrency = 50;
@@ -29,13 +29,18 @@ const consumer = nc.jetstream().consumers.getPullConsumerFor(info);
 for (let i = 0; i < concurrency; i++) void work();
 
 // `retry` ends the worker when somebody has deleted the consumer.
-while (await retry("see the consumer", () => consumer.info()))
+for (;;) {
+  await retry("see the consumer", () => consumer.info());
   await pause(5_000);
+}
 
-// What is there already keeps its settings.
+// A consumer that is there already keeps its settings.
 async function findConsumer() {
-  const found = await jsm.consumers.info("EVENTS", name).catch(() => null);
-  if (found) return found;
+  try {
+    return await jsm.consumers.info("EVENTS", name);
+  } catch (err) {
+    if (!isNotFound(err as Error)) throw err;
+  }
   await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
   const config = { durable_name: name, ack_policy: AckPolicy.Explicit };
   return jsm.consumers.add("EVENTS", config);
@@ -45,7 +50,7 @@ async function work() {
   while (!stopping) {
     const m = await retry("get a message", () => consumer.next());
     if (!m) continue;
-    // Another worker can have it after 5 s.
+    // Not at once, or another request of this worker would get it.
     if (stopping) return m.nak(5_000);
     const job = handleAndAck(m);
     inWork.add(job);
@@ -65,20 +70,25 @@ async function handleAndAck(m: JsMsg) {
   const timer = setInterval(() => m.working(), interval);
   try {
     await handle(m);
-    m.ack();
   } catch (err) {
     console.error(`message ${m.seq}, ${m.subject}:`, err);
-    m.nak(30_000);
+    return m.nak(30_000);
+  } finally {
+    clearInterval(timer);
   }
-  clearInterval(timer);
+  // What the server does not confirm within 5 s, it redelivers.
+  await m.ackAck().catch((err: Error) => {
+    tell(`no ack of message ${m.seq}: ${err.message}`, "no ack");
+    if (stopping) process.exitCode = 1;
+  });
 }
 
 async function stop() {
   stopping = true;
   await Promise.all(inWork);
-  // When `flush` resolves, the server has the acks.
-  const acksLost = () => end(new Error("the last acks may be lost"));
-  setTimeout(acksLost, 5_000);
-  await nc?.flush().catch(acksLost);
+  // When `flush` resolves, the server has all that was sent.
+  const isAway = () => end(new Error("the server is away"));
+  setTimeout(isAway, 2_000);
+  await nc?.flush().catch(isAway);
   process.exit();
 }

@@ -206,7 +206,7 @@ describe("service/", { concurrency: 8 }, () => {
       const sentAt = performance.now();
       const { code } = await program.ended;
       const seconds = (performance.now() - sentAt) / 1_000;
-      const line = "ended: the last acks may be lost";
+      const line = "ended: the server is away";
       assert.equal(errors(program).at(-1), line);
       assert.equal(code, 1);
       assert.ok(seconds < 7, `it took ${seconds} s`);
@@ -302,25 +302,45 @@ describe("service/", { concurrency: 8 }, () => {
     assert.equal(await counts(), "50,71");
   });
 
-  test("a worker says which permission is missing, once", async () => {
+  test("a worker says once a minute that it may not ack", async () => {
     const args = ["-c", "test/support/ack-denied.conf"];
     await using server = await startNatsServer(args);
     await using program = await startIdleWorker(server);
     await publish(server, [50, 50, 50]);
-    await until(
-      "three are handled",
-      () => handled(program).length === 3,
-      program,
-    );
-    const denied = () =>
-      errors(program).filter((line) => line.startsWith("PERM"));
-    await until("the worker says so", () => denied().length > 0, program);
-    await program[Symbol.asyncDispose]();
-    assert.equal(denied().length, 1);
+    const isDone = () =>
+      handled(program).length === 3 && errors(program).length > 1;
+    await until("three are handled", isDone, program);
+    program.kill("SIGTERM");
+    const { code } = await program.ended;
+    const denied = "Permissions Violation for Publish to";
+    const [first, second, ...others] = errors(program).sort();
+    assert.match(first!, /^PERMISSIONS_VIOLATION \$JS\.ACK\.EVENTS\.worker\./);
     assert.match(
-      denied()[0]!,
-      /^PERMISSIONS_VIOLATION \$JS\.ACK\.EVENTS\.worker\./,
+      second!,
+      new RegExp(`^no ack of message \\d: '${denied} "\\$JS`),
     );
+    assert.deepEqual(others, []);
+    assert.equal(code, 0);
+  });
+
+  test("a worker exits with 1 if an ack was not confirmed", async () => {
+    await using server = await startNatsServer();
+    await using program = await startIdleWorker(server);
+    await publish(server, [1_500]);
+    await using admin = await connectAdmin(server);
+    const inWork = async () => {
+      const info = await admin.jsm.consumers.info("EVENTS", "worker");
+      return info.num_ack_pending === 1;
+    };
+    await until("one is in work", inWork, program);
+    // While it is handled, the server is away. It is back before the end.
+    await server.stop();
+    program.kill("SIGTERM");
+    await until("it is handled", () => handled(program).length === 1, program);
+    await server.restart();
+    const { code } = await program.ended;
+    assert.match(program.output().stderr, /^no ack of message 1: /m);
+    assert.equal(code, 1);
   });
 
   test("a worker says once when its connection is lost and back", async () => {
