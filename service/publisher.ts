@@ -1,5 +1,5 @@
-// Publishes events until SIGTERM or Ctrl-C, and stores each exactly once, also
-// through an outage. Needs connection.ts beside it.
+// Publishes events until SIGTERM or Ctrl-C. Each is stored once, also through an
+// outage of up to a minute. Needs connection.ts beside it.
 import { randomUUID } from "node:crypto";
 import { setTimeout as pause } from "node:timers/promises";
 import { connectToNats, isNotFound, retry } from "./connection.ts";

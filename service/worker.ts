@@ -34,14 +34,15 @@ for (;;) {
   await pause(5_000);
 }
 
-// A consumer that is there already keeps its settings.
+// What is there already keeps its settings.
 async function findConsumer() {
   try {
     return await jsm.consumers.info("EVENTS", name);
   } catch (err) {
     if (!isNotFound(err as Error)) throw err;
+    if ((err as Error).message === "stream not found")
+      await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
   }
-  await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
   const config = { durable_name: name, ack_policy: AckPolicy.Explicit };
   return jsm.consumers.add("EVENTS", config);
 }
@@ -78,7 +79,8 @@ async function handleAndAck(m: JsMsg) {
   }
   // What the server does not confirm within 5 s, it redelivers.
   await m.ackAck().catch((err: Error) => {
-    tell(`no ack of message ${m.seq}: ${err.message}`, "no ack");
+    const line = `no ack of message ${m.seq}: ${err.message}`;
+    tell(line, stopping ? line : "no ack");
     if (stopping) process.exitCode = 1;
   });
 }

@@ -3,16 +3,17 @@
 // handled. A _pull consumer_ sends messages only when a client asks.
 import { AckPolicy, connect } from "nats";
 
-// Whatever is thrown or rejected ends in `fail`, at the end of this
-// file, also an ack that is refused while the loop still waits.
+// Every error ends in `fail`, at the end of this file. This includes an
+// ack that is refused while the loop still waits for messages.
 process.on("uncaughtException", fail);
 
 // `NATS_URL` is one address, or several separated by commas.
 const addresses = process.env.NATS_URL || "nats://localhost:4222";
 const nc = await connect({ ...connectionOptions(addresses), timeout: 5_000 });
 
-// The client reconnects by itself. It gives up after ten attempts for
-// each server (some 20 s). Without this, the loop would not notice.
+// The client reconnects by itself. When ten attempts for each server
+// have failed (for one server, after some 20 s), it gives up. The loop
+// does not notice that, and would wait for ever.
 void nc.closed().then((err) => {
   if (err) fail(err);
 });
@@ -22,14 +23,14 @@ const jsm = await nc.jetstreamManager();
 const js = nc.jetstream();
 
 // The stream stores every message whose subject begins with `events.`.
-// Where stream and consumer exist already, `add` succeeds if their
-// settings are these, and fails if they differ.
+// If the stream exists already, `add` succeeds if the settings are the
+// same, and fails if they differ. So it is for the consumer, below.
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // The consumer is _durable_: the next run goes on where this one ended.
-// Runs at the same time share it: each message goes to one of them. The
-// server redelivers a message, to any of them, if it is not acked
-// within 30 s. So a message can be handled twice.
+// Several runs at a time share it: each message goes to one of them. If
+// a message is not acked within 30 s, the server redelivers it, to any
+// run. So a message can be handled twice.
 await jsm.consumers.add("EVENTS", {
   durable_name: "consumer",
   ack_policy: AckPolicy.Explicit,
@@ -42,18 +43,19 @@ const numbers = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 await Promise.all(numbers.map((i) => js.publish(`events.${i}`, "data")));
 
 // By default, `consume` requests more when two of ten are handled. What
-// arrives too late for this run is redelivered only 30 s later. With a
-// threshold below 1, it requests more when all ten are handled. (0
-// means the default.) If stream or consumer are deleted, the loop
-// throws (`abort_on_missing_resource`). Otherwise, it would wait.
+// arrives after this run has ended reaches another one only 30 s later.
+// With 0.5, it requests more only when all ten are handled. (0 would
+// mean the default.) If the stream or the consumer is deleted,
+// `abort_on_missing_resource` makes the loop throw, instead of waiting.
 const messages = await consumer.consume({
   max_messages: 10,
   threshold_messages: 0.5,
   abort_on_missing_resource: true,
 });
 
-// The loop waits for ten messages, whoever published them. After
-// `stop`, it still hands out those that have arrived. Then it ends.
+// The loop waits for ten messages, whoever published them. `stop` ends
+// it when all that has arrived is handled. After a reconnect, that can
+// be more than ten.
 const acks: Promise<boolean>[] = [];
 for await (const m of messages) {
   const payload = JSON.stringify(m.string());
@@ -67,8 +69,8 @@ await Promise.all(acks);
 await nc.close();
 
 // All servers get the login of the first address that has one. A name
-// without a password is sent as a token, too. If one address begins
-// with `tls://`, or anything but `nats://`, all connections use TLS.
+// without a password is sent both as user and as token. If an address
+// has another scheme than `nats://`, all connections use TLS.
 function connectionOptions(addresses: string) {
   const urls = addresses
     .split(",")

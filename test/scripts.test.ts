@@ -8,7 +8,7 @@ import { delimiter, dirname, join } from "node:path";
 import { describe, test } from "node:test";
 import { temporaryFolder } from "./support/cleanup.ts";
 import { assertSuccess, example } from "./support/example.ts";
-import { connectAdmin } from "./support/jetstream.ts";
+import { connectAdmin, stateOf } from "./support/jetstream.ts";
 import { startNatsServer } from "./support/nats-server.ts";
 import { run, start, until } from "./support/program.ts";
 import { copyProject } from "./support/project.ts";
@@ -69,12 +69,9 @@ describe("scripts and servers", { concurrency: 3 }, () => {
     assert.deepEqual(outcome, { code: 1, stdout: "", stderr });
   });
 
-  test("npm run state tells what is there, npm run delete deletes it", async () => {
+  test("npm run state tells what is there", async () => {
     await using server = await startNatsServer();
     const { url } = server;
-    const state = () => run("npm run -s state", { url });
-    const stderr = "ended: stream not found\n";
-    assert.deepEqual(await state(), { code: 1, stdout: "", stderr });
     assertSuccess(await run(example, { url }));
     await using admin = await connectAdmin(server);
     for (let i = 0; i < 5; i++) await admin.js.publish("events.more", "data");
@@ -86,16 +83,58 @@ describe("scripts and servers", { concurrency: 3 }, () => {
     await consumer.next();
     const stdout = [
       "The stream EVENTS holds 15 messages.",
-      'The consumer "consumer":',
+      "The consumer consumer:",
       "- not delivered yet (num_pending): 2",
       "- delivered, not acked (num_ack_pending): 2",
       "- of these, redelivered (num_redelivered): 1",
       "- requests that wait (num_waiting): 0\n",
     ].join("\n");
-    assert.deepEqual(await state(), { code: 0, stdout, stderr: "" });
-    const deleted = await run("npm run -s delete", { url });
-    assert.deepEqual(deleted, { code: 0, stdout: "", stderr: "" });
-    assert.deepEqual(await state(), { code: 1, stdout: "", stderr });
+    const state = await run("npm run -s state EVENTS", { url });
+    assert.deepEqual(state, { code: 0, stdout, stderr: "" });
+  });
+
+  test("npm run delete deletes a consumer, or all", async () => {
+    await using server = await startNatsServer();
+    const { url } = server;
+    assertSuccess(await run(example, { url }));
+    for (const { words, stdout, stderr, holds } of [
+      {
+        words: "",
+        stdout: "",
+        stderr: "ended: name a stream, for example: npm run delete EVENTS\n",
+        holds: { stored: 10, unacked: 0 },
+      },
+      {
+        words: " OTHER",
+        stdout: "",
+        stderr: "ended: stream not found\n",
+        holds: { stored: 10, unacked: 0 },
+      },
+      {
+        words: " EVENTS other",
+        stdout: "",
+        stderr: "ended: consumer not found\n",
+        holds: { stored: 10, unacked: 0 },
+      },
+      {
+        words: " EVENTS consumer",
+        stdout: "deleted consumer\n",
+        stderr: "",
+        holds: { stored: 10, unacked: 0 },
+      },
+      {
+        words: " EVENTS",
+        stdout: "deleted EVENTS\n",
+        stderr: "",
+        holds: { stored: 0, unacked: 0 },
+      },
+    ]) {
+      const outcome = await run(`npm run -s delete${words}`, { url });
+      assert.deepEqual(outcome, { code: stderr ? 1 : 0, stdout, stderr });
+      assert.deepEqual(await stateOf(server), holds);
+    }
+    const gone = await run("npm run -s state EVENTS", { url });
+    assert.equal(gone.stderr, "ended: stream not found\n");
   });
 
   test("a server listens on 127.0.0.1 only", async () => {

@@ -387,7 +387,8 @@ describe("service/", { concurrency: 8 }, () => {
       await using server = await startNatsServer(["-js", ...args]);
       const address = url.replace("PORT", `${server.port}`);
       await using program = start(worker, { url: address, env });
-      const isRunning = () => run("npm run -s state", { url: address, env });
+      const isRunning = () =>
+        run("npm run -s state EVENTS", { url: address, env });
       await until(
         "it waits for messages",
         async () => (await isRunning()).stdout.endsWith("(num_waiting): 50\n"),
