@@ -11,9 +11,8 @@ process.on("uncaughtException", fail);
 const addresses = process.env.NATS_URL || "nats://localhost:4222";
 const nc = await connect({ ...connectionOptions(addresses), timeout: 5_000 });
 
-// The client reconnects by itself. When ten attempts for each server
-// have failed (for one server, after some 20 s), it gives up. The loop
-// does not notice that, and would wait for ever.
+// The client reconnects by itself. After ten attempts for each server,
+// some 20 s, it gives up. Without this, the loop would wait for ever.
 void nc.closed().then((err) => {
   if (err) fail(err);
 });
@@ -23,8 +22,8 @@ const jsm = await nc.jetstreamManager();
 const js = nc.jetstream();
 
 // The stream stores every message whose subject begins with `events.`.
-// If the stream exists already, `add` succeeds if the settings are the
-// same, and fails if they differ. So it is for the consumer, below.
+// If it exists already, `add` succeeds if the settings are the same,
+// and fails if they differ. The same holds for the consumer below.
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // The consumer is _durable_: the next run goes on where this one ended.
@@ -54,8 +53,7 @@ const messages = await consumer.consume({
 });
 
 // The loop waits for ten messages, whoever published them. `stop` ends
-// it when all that has arrived is handled. After a reconnect, that can
-// be more than ten.
+// it after all that have arrived: after a reconnect, perhaps more.
 const acks: Promise<boolean>[] = [];
 for await (const m of messages) {
   const payload = JSON.stringify(m.string());
