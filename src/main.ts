@@ -12,7 +12,7 @@ const addresses = process.env.NATS_URL || "nats://localhost:4222";
 const nc = await connect({ ...connectionOptions(addresses), timeout: 5_000 });
 
 // The client reconnects by itself. After ten attempts for each server,
-// some 20 s, it gives up. Without this, the loop would wait for ever.
+// some 20 s, it gives up. The loop would then wait for ever.
 void nc.closed().then((err) => {
   if (err) fail(err);
 });
@@ -41,19 +41,20 @@ const consumer = await js.consumers.get("EVENTS", "consumer");
 const numbers = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
 await Promise.all(numbers.map((i) => js.publish(`events.${i}`, "data")));
 
-// By default, `consume` requests more when two of ten are handled. What
-// arrives after this run has ended reaches another one only 30 s later.
-// With 0.5, it requests more only when all ten are handled. (0 would
-// mean the default.) If the stream or the consumer is deleted,
-// `abort_on_missing_resource` makes the loop throw, instead of waiting.
+// By default, `consume` requests more when two of ten are handled. The
+// server would send this run messages that it no longer reads, and
+// redeliver them to another run only after 30 s. The threshold counts
+// messages still to come: below 1 means none. (0 would mean the
+// default.) `abort_on_missing_resource` makes the loop throw if the
+// stream or the consumer is deleted. Otherwise, it would wait.
 const messages = await consumer.consume({
   max_messages: 10,
   threshold_messages: 0.5,
   abort_on_missing_resource: true,
 });
 
-// The loop waits for ten messages, whoever published them. `stop` ends
-// it after all that have arrived: after a reconnect, perhaps more.
+// The loop waits for ten messages, whoever published them. `stop` lets
+// it finish those that have arrived; after a reconnect, perhaps more.
 const acks: Promise<boolean>[] = [];
 for await (const m of messages) {
   const payload = JSON.stringify(m.string());
