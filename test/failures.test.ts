@@ -1,7 +1,6 @@
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import { readFile } from "node:fs/promises";
-import { createServer } from "node:net";
 import { describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { AckPolicy, type JetStreamManager } from "nats";
@@ -460,17 +459,10 @@ describe("src/main.ts, when something fails,", { concurrency: 20 }, () => {
     await using server = await startNatsServer();
     await using waiting = await startWaiting(server);
     const { relay, program } = waiting;
-    relay.cut("for good");
-    let attempts = 0;
-    const knocks = createServer((socket) => {
-      attempts++;
-      socket.destroy();
-    });
-    knocks.listen(relay.port, "127.0.0.1");
+    const attempts = relay.hangUp();
     const outcome = await program.ended;
-    knocks.close();
     assertFailure(outcome, notNats);
-    assert.equal(attempts, 10);
+    assert.equal(attempts(), 10);
   });
 
   test("while it waits: its request expires after three messages", async () => {

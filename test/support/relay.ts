@@ -33,7 +33,14 @@ export async function startRelay(target: number, intercept: Intercept) {
     source.on("close", () => sink.destroy());
   }
 
+  let hangsUp = false;
+  let attempts = 0;
   const listener = createServer((client) => {
+    if (hangsUp) {
+      attempts++;
+      client.destroy();
+      return;
+    }
     const server = connect(target, "127.0.0.1");
     forward("client", client, server);
     forward("server", server, client);
@@ -53,6 +60,15 @@ export async function startRelay(target: number, intercept: Intercept) {
       if (time === "for good") listener.close();
       relay.goDead();
       for (const socket of sockets) socket.destroy();
+    },
+    /**
+     * Breaks the connections that there are, and hangs up on new ones. Gives a
+     * function that tells how many new ones there were.
+     */
+    hangUp() {
+      hangsUp = true;
+      relay.cut("for a moment");
+      return () => attempts;
     },
     [Symbol.asyncDispose]: async () => relay.cut("for good"),
   };
