@@ -4,12 +4,19 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const cleanups = new Set<() => void>();
-process.on("exit", () => cleanups.forEach((cleanup) => cleanup()));
+
+// What was made last goes first: a program before the folder that it writes to.
+process.on("exit", () => {
+  for (const cleanup of [...cleanups].reverse()) cleanup();
+});
+// Without these, the process would end without `exit`.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  process.on(signal, () => process.exit(130));
 
 /**
- * Makes sure that something which a test has made goes in any case, also when
- * the process that runs the test is interrupted. Takes what removes it, which
- * has to be synchronous. Gives a resource: disposing of it removes it now.
+ * Makes sure that something goes in any case, also when this process is
+ * interrupted. Takes what removes it, which has to be synchronous. Gives a
+ * resource: disposing of it removes it now.
  */
 export function removeAtExit(remove: () => void) {
   cleanups.add(remove);
@@ -27,6 +34,8 @@ export function removeAtExit(remove: () => void) {
  */
 export async function temporaryFolder(prefix: string) {
   const path = await mkdtemp(join(tmpdir(), prefix));
-  const remove = () => rmSync(path, { recursive: true, force: true });
+  // A server that was killed just now may still write to it.
+  const options = { recursive: true, force: true, maxRetries: 5 };
+  const remove = () => rmSync(path, options);
   return { path, ...removeAtExit(remove) };
 }

@@ -37,7 +37,11 @@ export function start(
   child.stderr.setEncoding("utf8").on("data", (text) => (stderr += text));
 
   function killGroup(signal: NodeJS.Signals) {
-    if (running) process.kill(-child.pid!, signal);
+    try {
+      if (running) process.kill(-child.pid!, signal);
+    } catch {
+      // It has ended, and this process has not been told yet.
+    }
   }
   const resource = removeAtExit(() => killGroup("SIGKILL"));
   const timer = setTimeout(() => {
