@@ -85,6 +85,10 @@ describe("service/", { concurrency: 8 }, () => {
     await untilAllAcked(server, working, "worker");
     working.kill("SIGTERM");
     assert.equal((await working.ended).code, 0);
+    const repeated = errors(working).filter((line) =>
+      line.startsWith("cannot"),
+    );
+    assert.equal(new Set(repeated).size, repeated.length, "once a minute");
     const times = new Map<string, number>();
     for (const subject of handled(working))
       times.set(subject, (times.get(subject) ?? 0) + 1);
@@ -160,6 +164,20 @@ describe("service/", { concurrency: 8 }, () => {
       stdout: "",
       stderr: "ended: Invalid URL\n",
     });
+  });
+
+  test("a worker waits for a silent server 5 s at a time", async () => {
+    await using server = await startNatsServer();
+    let connectedAt = 0;
+    await using relay = await startRelay(server.port, async (data, from) => {
+      if (from === "server") return data;
+      connectedAt = performance.now();
+    });
+    await using program = start(worker, { url: relay.url });
+    const says = () => errors(program).includes("cannot connect: TIMEOUT");
+    await until("it says so", says, program);
+    const seconds = (performance.now() - connectedAt) / 1_000;
+    assert.ok(seconds > 4 && seconds < 8, `it waited for ${seconds} s`);
   });
 
   for (const command of [worker, publisher]) {
