@@ -79,8 +79,7 @@ async function handleAndAck(m: JsMsg) {
   }
   // What the server does not confirm within 5 s, it redelivers.
   await m.ackAck().catch((err: Error) => {
-    const line = `no ack of message ${m.seq}: ${err.message}`;
-    tell(line, stopping ? line : "no ack");
+    tell(`no ack of message ${m.seq}: ${err.message}`, "no ack");
     if (stopping) process.exitCode = 1;
   });
 }
@@ -92,5 +91,6 @@ async function stop() {
   const isAway = () => end(new Error("the server is away"));
   setTimeout(isAway, 2_000);
   await nc?.flush().catch(isAway);
+  if (process.exitCode) end(new Error("the server did not confirm an ack"));
   process.exit();
 }

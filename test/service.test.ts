@@ -357,7 +357,9 @@ describe("service/", { concurrency: 8 }, () => {
     await until("it is handled", () => handled(program).length === 1, program);
     await server.restart();
     const { code } = await program.ended;
+    const last = "ended: the server did not confirm an ack";
     assert.match(program.output().stderr, /^no ack of message 1: /m);
+    assert.equal(errors(program).at(-1), last);
     assert.equal(code, 1);
   });
 
