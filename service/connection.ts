@@ -73,7 +73,8 @@ function describe(err: Error & { chainedError?: Error }) {
 
 // Reads `NATS_URL` as src/main.ts does.
 function connectionOptions() {
-  const urls = (process.env.NATS_URL || "nats://localhost:4222")
+  const { NATS_URL } = process.env;
+  const urls = (NATS_URL || "nats://localhost:4222")
     .split(",")
     .map((a) => new URL(a.includes("://") ? a : `nats://${a.trim()}`));
   const login = urls.find((url) => url.username);

@@ -11,7 +11,8 @@ const giveUpAfter = 60_000;
 const inFlight = new Set<Promise<void>>();
 let stored = 0;
 let stopping = false;
-process.once("SIGTERM", stop).once("SIGINT", stop);
+process.once("SIGTERM", () => void stop());
+process.once("SIGINT", () => void stop());
 
 const nc = await connectToNats();
 const jsm = await nc.jetstreamManager({ checkAPI: false });

@@ -20,7 +20,8 @@ async function handle(m: JsMsg): Promise<void> {
 const inWork = new Set<Promise<void>>();
 let stopping = false;
 let nc: NatsConnection | undefined;
-process.once("SIGTERM", stop).once("SIGINT", stop);
+process.once("SIGTERM", () => void stop());
+process.once("SIGINT", () => void stop());
 
 nc = await connectToNats();
 const jsm = await nc.jetstreamManager({ checkAPI: false });

@@ -8,7 +8,8 @@ import { AckPolicy, connect } from "nats";
 process.on("uncaughtException", fail);
 
 // `NATS_URL` is one address, or several separated by commas.
-const addresses = process.env.NATS_URL || "nats://localhost:4222";
+const { NATS_URL } = process.env;
+const addresses = NATS_URL || "nats://localhost:4222";
 const nc = await connect({ ...connectionOptions(addresses), timeout: 5_000 });
 
 // The client reconnects by itself. After ten attempts for each server,
