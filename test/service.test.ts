@@ -100,6 +100,25 @@ describe("service/", { concurrency: 8 }, () => {
     assert.deepEqual(late, [], "after the outages, each is handled once");
   });
 
+  for (const { what, settings } of [
+    { what: "creates the stream", settings: null },
+    { what: "keeps the stream's settings", settings: { max_msgs: 100_000 } },
+  ]) {
+    test(`a publisher without a worker ${what}`, async () => {
+      await using server = await startNatsServer();
+      await using admin = await connectAdmin(server);
+      if (settings) await admin.jsm.streams.add({ ...events, ...settings });
+      await using program = start(publisher, { url: server.url });
+      const count = async () => (await stateOf(server)).stored;
+      await until("20 are stored", async () => (await count()) > 20, program);
+      program.kill("SIGTERM");
+      const stdout = (await program.ended).stdout;
+      assert.equal(stdout, `stored ${await count()} events\n`);
+      const { config } = await admin.jsm.streams.info("EVENTS");
+      assert.equal(config.max_msgs, settings?.max_msgs ?? -1);
+    });
+  }
+
   test("a worker waits for JetStream", async () => {
     await using server = await startNatsServer([]);
     await using program = start(worker, { url: server.url });
