@@ -6,6 +6,7 @@ import { writeFile } from "node:fs/promises";
 import { connect } from "node:net";
 import { delimiter, dirname, join } from "node:path";
 import { describe, test } from "node:test";
+import { AckPolicy } from "nats";
 import { temporaryFolder } from "./support/cleanup.ts";
 import { assertSuccess, example } from "./support/example.ts";
 import { connectAdmin, stateOf } from "./support/jetstream.ts";
@@ -74,20 +75,29 @@ describe("scripts and servers", { concurrency: 3 }, () => {
     const { url } = server;
     assertSuccess(await run(example, { url }));
     await using admin = await connectAdmin(server);
-    for (let i = 0; i < 5; i++) await admin.js.publish("events.more", "data");
+    for (let i = 0; i < 6; i++) await admin.js.publish("events.more", "data");
     const consumer = await admin.js.consumers.get("EVENTS", "consumer");
     await (await consumer.next())?.ackAck();
     (await consumer.next())?.nak();
     // The server redelivers that one before or after a new one.
     await consumer.next();
     await consumer.next();
+    const settings = { durable_name: "idle", filter_subject: "events.none" };
+    const acks = { ack_policy: AckPolicy.Explicit };
+    await admin.jsm.consumers.add("EVENTS", { ...settings, ...acks });
+    void (await admin.js.consumers.get("EVENTS", "idle")).next();
     const stdout = [
-      "The stream EVENTS holds 15 messages.",
+      "The stream EVENTS holds 16 messages.",
       "The consumer consumer:",
-      "- not delivered yet (num_pending): 2",
+      "- not delivered yet (num_pending): 3",
       "- delivered, not acked (num_ack_pending): 2",
       "- of these, redelivered (num_redelivered): 1",
-      "- requests that wait (num_waiting): 0\n",
+      "- requests that wait (num_waiting): 0",
+      "The consumer idle:",
+      "- not delivered yet (num_pending): 0",
+      "- delivered, not acked (num_ack_pending): 0",
+      "- of these, redelivered (num_redelivered): 0",
+      "- requests that wait (num_waiting): 1\n",
     ].join("\n");
     const state = await run("npm run -s state EVENTS", { url });
     assert.deepEqual(state, { code: 0, stdout, stderr: "" });
