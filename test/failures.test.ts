@@ -348,74 +348,7 @@ const existing: {
   },
 ];
 
-describe("src/main.ts, when something fails,", { concurrency: 20 }, () => {
-  for (const { step, from, lost, count = 1, stored, unacked } of cuts) {
-    for (const time of ["for a moment", "for good"] as const) {
-      const what = from === "client" ? "request" : "answer";
-      test(`${what} lost, cut off ${time} as it ${step}`, async () => {
-        await using server = await startNatsServer();
-        let cutAt = 0;
-        const intercept = interceptAll(from, lost, count, async () => {
-          cutAt = performance.now();
-          relay.cut(time);
-        });
-        await using relay = await startRelay(server.port, intercept);
-        const outcome = await run(example, { url: relay.url });
-        const seconds = (performance.now() - cutAt) / 1_000;
-        assertFailure(outcome, timeout, step === "acks" ? tenLines : []);
-        assert.ok(seconds < 8, `it took ${seconds} s instead of 5`);
-        assert.deepEqual(await stateOf(server), { stored, unacked });
-      });
-    }
-  }
-
-  for (const { from, lost } of [
-    { from: "client", lost: /MSG\.NEXT/ },
-    { from: "server", lost: /MSG events/ },
-  ] as const) {
-    const what = from === "client" ? "request" : "answer";
-    test(`${what} lost, cut off for a moment as it reads`, async () => {
-      await using server = await startNatsServer();
-      const intercept = interceptAll(from, lost, 1, async () => {
-        relay.cut("for a moment");
-      });
-      await using relay = await startRelay(server.port, intercept);
-      assertSuccess(await run(example, { url: relay.url }));
-      await assertAllAcked(server, 10);
-    });
-
-    test(`${what} lost, cut off for good as it reads`, async () => {
-      await using server = await startNatsServer();
-      const intercept = interceptAll(from, lost, 1, async () => {
-        relay.cut("for good");
-      });
-      await using relay = await startRelay(server.port, intercept);
-      assertFailure(await run(example, { url: relay.url }), refused);
-      const state = { stored: 10, unacked: 10 };
-      assert.deepEqual(await stateOf(server), state);
-    });
-  }
-
-  for (const { what, server: args, act, line, holds } of beforeAcks) {
-    test(`before the server gets the acks: ${what}`, async () => {
-      await using server = await startNatsServer(args);
-      await using admin = await connectAdmin(server);
-      let ackedAt = 0;
-      const intercept = interceptAll("client", ack, 10, async (acks) => {
-        ackedAt = performance.now();
-        await act(server, admin.jsm);
-        return acks;
-      });
-      await using relay = await startRelay(server.port, intercept);
-      const outcome = await run(example, { url: relay.url });
-      const seconds = (performance.now() - ackedAt) / 1_000;
-      server.thaw();
-      assertFailure(outcome, line, tenLines);
-      assert.ok(seconds < 10, `it took ${seconds} s instead of 5 at most`);
-      if (holds) assert.deepEqual(await stateOf(server), holds);
-    });
-  }
-
+describe("src/main.ts, when something fails,", { concurrency: 12 }, () => {
   // Starts the example so that it waits: its ten messages are deleted before it
   // asks for them.
   async function startWaiting(server: NatsServer) {
@@ -486,6 +419,73 @@ describe("src/main.ts, when something fails,", { concurrency: 20 }, () => {
     const seconds = (requestedAt[1]! - requestedAt[0]!) / 1_000;
     assert.ok(seconds < 40, `it requested again after ${seconds} s, not 30`);
   });
+
+  for (const { step, from, lost, count = 1, stored, unacked } of cuts) {
+    for (const time of ["for a moment", "for good"] as const) {
+      const what = from === "client" ? "request" : "answer";
+      test(`${what} lost, cut off ${time} as it ${step}`, async () => {
+        await using server = await startNatsServer();
+        let cutAt = 0;
+        const intercept = interceptAll(from, lost, count, async () => {
+          cutAt = performance.now();
+          relay.cut(time);
+        });
+        await using relay = await startRelay(server.port, intercept);
+        const outcome = await run(example, { url: relay.url });
+        const seconds = (performance.now() - cutAt) / 1_000;
+        assertFailure(outcome, timeout, step === "acks" ? tenLines : []);
+        assert.ok(seconds < 8, `it took ${seconds} s instead of 5`);
+        assert.deepEqual(await stateOf(server), { stored, unacked });
+      });
+    }
+  }
+
+  for (const { from, lost } of [
+    { from: "client", lost: /MSG\.NEXT/ },
+    { from: "server", lost: /MSG events/ },
+  ] as const) {
+    const what = from === "client" ? "request" : "answer";
+    test(`${what} lost, cut off for a moment as it reads`, async () => {
+      await using server = await startNatsServer();
+      const intercept = interceptAll(from, lost, 1, async () => {
+        relay.cut("for a moment");
+      });
+      await using relay = await startRelay(server.port, intercept);
+      assertSuccess(await run(example, { url: relay.url }));
+      await assertAllAcked(server, 10);
+    });
+
+    test(`${what} lost, cut off for good as it reads`, async () => {
+      await using server = await startNatsServer();
+      const intercept = interceptAll(from, lost, 1, async () => {
+        relay.cut("for good");
+      });
+      await using relay = await startRelay(server.port, intercept);
+      assertFailure(await run(example, { url: relay.url }), refused);
+      const state = { stored: 10, unacked: 10 };
+      assert.deepEqual(await stateOf(server), state);
+    });
+  }
+
+  for (const { what, server: args, act, line, holds } of beforeAcks) {
+    test(`before the server gets the acks: ${what}`, async () => {
+      await using server = await startNatsServer(args);
+      await using admin = await connectAdmin(server);
+      let ackedAt = 0;
+      const intercept = interceptAll("client", ack, 10, async (acks) => {
+        ackedAt = performance.now();
+        await act(server, admin.jsm);
+        return acks;
+      });
+      await using relay = await startRelay(server.port, intercept);
+      const outcome = await run(example, { url: relay.url });
+      const seconds = (performance.now() - ackedAt) / 1_000;
+      server.thaw();
+      assertFailure(outcome, line, tenLines);
+      assert.ok(seconds < 10, `it took ${seconds} s instead of 5 at most`);
+      if (holds) assert.deepEqual(await stateOf(server), holds);
+    });
+  }
 
   for (const { url, line } of addresses) {
     test(`NATS_URL is ${JSON.stringify(url)}`, async () => {
