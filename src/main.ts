@@ -24,7 +24,7 @@ const js = nc.jetstream();
 
 // The stream stores every message whose subject begins with `events.`.
 // If it exists already, `add` succeeds if the settings are the same,
-// and fails if they differ. The same holds for the consumer below.
+// and fails if they differ. (Of a consumer, server 2.9 changes them.)
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // The consumer is _durable_: the next run goes on where this one ended.
