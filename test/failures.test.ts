@@ -536,7 +536,8 @@ describe("src/main.ts, when something fails,", { concurrency: 12 }, () => {
     const outcome = await run(example, { url: relay.url });
     const seconds = (performance.now() - connectedAt) / 1_000;
     assertFailure(outcome, timeout);
-    assert.ok(seconds > 4 && seconds < 7, `it waited for ${seconds} s`);
+    // A busy machine sees late that the client has connected.
+    assert.ok(seconds > 3 && seconds < 8, `it waited for ${seconds} s`);
   });
 
   const listens = "nats://localhost:4222";

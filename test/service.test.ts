@@ -196,7 +196,8 @@ describe("service/", { concurrency: 8 }, () => {
     const says = () => errors(program).includes("cannot connect: TIMEOUT");
     await until("it says so", says, program);
     const seconds = (performance.now() - connectedAt) / 1_000;
-    assert.ok(seconds > 4 && seconds < 8, `it waited for ${seconds} s`);
+    // A busy machine sees late that the client has connected.
+    assert.ok(seconds > 3 && seconds < 8, `it waited for ${seconds} s`);
   });
 
   for (const command of [worker, publisher]) {
