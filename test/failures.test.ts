@@ -349,8 +349,8 @@ const existing: {
 ];
 
 describe("src/main.ts, when something fails,", { concurrency: 12 }, () => {
-  // Starts the example so that it waits: its ten messages are deleted before it
-  // asks for them.
+  // Starts the example so that it will wait: its ten messages are deleted before
+  // it asks for them.
   async function startWaiting(server: NatsServer) {
     const admin = await connectAdmin(server);
     const intercept = interceptAll("client", /MSG\.NEXT/, 1, async (pull) => {
@@ -359,7 +359,6 @@ describe("src/main.ts, when something fails,", { concurrency: 12 }, () => {
     });
     const relay = await startRelay(server.port, intercept);
     const program = start(example, { url: relay.url });
-    await untilPullsWait(server, program);
     return {
       relay,
       program,
@@ -377,6 +376,7 @@ describe("src/main.ts, when something fails,", { concurrency: 12 }, () => {
       await using server = await startNatsServer();
       await using waiting = await startWaiting(server);
       const { program, jsm } = waiting;
+      await untilPullsWait(server, program);
       await act(server, jsm);
       if (line) return assertFailure(await program.ended, line);
       await untilPullsWait(server, program);
@@ -392,6 +392,7 @@ describe("src/main.ts, when something fails,", { concurrency: 12 }, () => {
     await using server = await startNatsServer();
     await using waiting = await startWaiting(server);
     const { relay, program } = waiting;
+    await untilPullsWait(server, program);
     const attempts = relay.hangUp();
     const outcome = await program.ended;
     assertFailure(outcome, notNats);

@@ -31,7 +31,12 @@ function errors(program: Program) {
 /** Starts a worker, and returns when all its fifty requests wait. */
 async function startIdleWorker(server: NatsServer) {
   const program = start(worker, { url: server.url });
-  await untilPullsWait(server, program, { name: "worker", count: 50 });
+  try {
+    await untilPullsWait(server, program, { name: "worker", count: 50 });
+  } catch (err) {
+    await program[Symbol.asyncDispose]();
+    throw err;
+  }
   return program;
 }
 
