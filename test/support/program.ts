@@ -1,7 +1,10 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { rmSync } from "node:fs";
+import { mkdir, mkdtemp, symlink, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join, resolve } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
-import { removeAtExit } from "./cleanup.ts";
 
 /** How a program ended: its exit code, or the signal that ended it. */
 export type Outcome = {
@@ -12,76 +15,113 @@ export type Outcome = {
 
 export type Program = ReturnType<typeof start>;
 
+// What was made last goes first: a program before the folder that it writes to.
+const cleanups = new Set<() => void>();
+process.on("exit", () => {
+  for (const cleanup of [...cleanups].reverse()) cleanup();
+});
+// Without these, the process would end without `exit`.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  process.on(signal, () => process.exit(130));
+
 /**
- * Starts a command in a child process, which leads a process group of its own,
- * as in a terminal. Takes the command, as words or as one text with a space
- * between the words. `url` is the value of NATS_URL, by default it is not set;
- * `env` has further environment variables; `cwd` is the folder in which it runs,
- * by default the project; after `limit` seconds, by default 80, it is killed, so
- * that the test which waits for it fails. Gives the program; disposing of it
- * kills it and all that it has started.
+ * Makes a temporary folder. Gives its path; disposing of it removes it and all
+ * that is in it.
+ */
+export async function temporaryFolder() {
+  const path = await mkdtemp(join(tmpdir(), "pull-consumers-"));
+  // A server that was killed just now may still write to it.
+  const options = { recursive: true, force: true, maxRetries: 5 };
+  const remove = () => rmSync(path, options);
+  cleanups.add(remove);
+  return {
+    path,
+    [Symbol.dispose]() {
+      cleanups.delete(remove);
+      remove();
+    },
+  };
+}
+
+/**
+ * Makes a project in a temporary folder, with the packages of this one. Takes the
+ * text of its src/main.ts. Gives its path; disposing of it removes it.
+ */
+export async function temporaryProject(code: string) {
+  const folder = await temporaryFolder();
+  const inFolder = (name: string) => join(folder.path, name);
+  await mkdir(inFolder("src"));
+  await writeFile(inFolder("src/main.ts"), code);
+  await writeFile(inFolder("package.json"), '{ "type": "module" }');
+  await symlink(resolve("node_modules"), inFolder("node_modules"));
+  return folder;
+}
+
+/**
+ * Starts a command in a process group of its own, as in a terminal. Takes the
+ * command, with a space between the words. `url` is the value of NATS_URL, by
+ * default it is not set; `env` has further variables; `cwd` is the folder in
+ * which it runs, by default the project; after `limit` seconds, by default 80, it
+ * is killed. Gives the program; disposing of it kills it and all it has started.
  */
 export function start(
-  command: string | string[],
+  command: string,
   options: { url?: string; env?: object; cwd?: string; limit?: number } = {},
 ) {
   const { url, cwd = ".", limit = 80 } = options;
-  const [file, ...args] =
-    typeof command === "string" ? command.split(" ") : command;
+  const [file, ...args] = command.trim().split(" ");
   const env = { ...process.env, NATS_URL: url, ...options.env };
   const child = spawn(file!, args, { cwd, env, detached: true });
-  let running = child.pid !== undefined;
-  let stdout = "";
-  let stderr = "";
-  child.stdout.setEncoding("utf8").on("data", (text) => (stdout += text));
-  child.stderr.setEncoding("utf8").on("data", (text) => (stderr += text));
+  const output = { stdout: "", stderr: "" };
+  for (const name of ["stdout", "stderr"] as const)
+    child[name].setEncoding("utf8").on("data", (text) => {
+      output[name] += text;
+    });
 
-  function killGroup(signal: NodeJS.Signals) {
+  let running = child.pid !== undefined;
+  function killGroup(signal: NodeJS.Signals = "SIGKILL") {
     try {
       if (running) process.kill(-child.pid!, signal);
     } catch {
       // It has ended, and this process has not been told yet.
     }
   }
-  const resource = removeAtExit(() => killGroup("SIGKILL"));
+  const cleanup = () => killGroup();
+  cleanups.add(cleanup);
   const timer = setTimeout(() => {
-    stderr += `(killed after ${limit} s)`;
-    killGroup("SIGKILL");
+    output.stderr += `(killed after ${limit} s)`;
+    killGroup();
   }, limit * 1_000);
   const ended = once(child, "close")
-    .then(([code, signal]): Outcome => ({
-      code: code ?? signal,
-      stdout,
-      stderr,
-    }))
+    .then(([code, signal]): Outcome => ({ code: code ?? signal, ...output }))
     .finally(() => {
       running = false;
       clearTimeout(timer);
+      cleanups.delete(cleanup);
     });
   // Whoever awaits it is told; nobody has to.
   ended.catch(() => {});
 
   return {
     pid: child.pid,
+    /** What it has printed so far. */
+    output,
+    /** Calls a function with each piece of what it prints on stdout. */
+    onStdout: (tell: (text: string) => void) => child.stdout.on("data", tell),
     /** Resolves with how it ended; rejects if there is no such command. */
     ended,
-    /** Gives what it has printed so far. */
-    output: () => ({ stdout, stderr }),
     /** Sends a signal to the program alone. */
     kill: (signal: NodeJS.Signals) => child.kill(signal),
     /** Sends a signal to the program and to all that it has started. */
     killGroup,
     async [Symbol.asyncDispose]() {
-      resource[Symbol.dispose]();
+      killGroup();
       await ended.catch(() => {});
     },
   };
 }
 
-/**
- * Runs a command to its end. Takes what `start` takes. Gives how it ended.
- * Throws if the command is not found.
- */
+/** Runs a command to its end. Takes what `start` takes. Gives how it ended. */
 export async function run(...args: Parameters<typeof start>) {
   await using program = start(...args);
   return await program.ended;
@@ -89,8 +129,8 @@ export async function run(...args: Parameters<typeof start>) {
 
 /**
  * Returns when a condition has come about, which is looked at every 50 ms.
- * Takes what the condition is, for the report; the condition; and the program
- * that is to bring it about. Throws if that program has ended, with how.
+ * Takes what it is, for the report; the condition; and the program that is to
+ * bring it about. Throws if that program has ended, with what it printed.
  */
 export async function until(
   what: string,
@@ -100,12 +140,11 @@ export async function until(
   let outcome: Outcome | undefined;
   void program.ended.then((how) => (outcome = how));
   while (!(await condition())) {
-    if (outcome) throw new Error(`ended before: ${what}\n${inspect(outcome)}`);
+    if (outcome) {
+      const { code, stdout, stderr } = outcome;
+      const printed = `${stdout}${stderr}`.slice(-3_000);
+      throw new Error(`ended with ${code} before: ${what}\n${printed}`);
+    }
     await pause(50);
   }
-}
-
-// For reports, with the output as it looks in a terminal.
-function inspect({ code, stdout, stderr }: Outcome) {
-  return `exit code: ${code}\nstdout:\n${stdout}\nstderr:\n${stderr}`;
 }

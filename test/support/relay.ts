@@ -1,18 +1,20 @@
 import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
-import { freePort } from "./free-port.ts";
+import { freePort } from "./nats-server.ts";
 
 export type Side = "client" | "server";
-export type Intercept = (data: string, from: Side) => Promise<string | void>;
 
 /**
  * Starts a TCP relay on 127.0.0.1. Takes the port of 127.0.0.1 to which it
  * leads, and what is called with each chunk of data as it arrives, one character
- * for each byte. What that returns goes on instead, in the same order; nothing,
- * or "", goes nowhere. Gives the relay, ready for clients; disposing of it breaks
+ * for each byte. What that gives goes on instead, in the same order; nothing, or
+ * "", goes nowhere. Gives the relay, ready for clients; disposing of it breaks
  * its connections.
  */
-export async function startRelay(target: number, intercept: Intercept) {
+export async function startRelay(
+  target: number,
+  intercept = async (data: string, _from: Side): Promise<string | void> => data,
+) {
   const sockets = new Set<Socket>();
   const dead = new Set<Socket>();
 
@@ -33,14 +35,7 @@ export async function startRelay(target: number, intercept: Intercept) {
     source.on("close", () => sink.destroy());
   }
 
-  let hangsUp = false;
-  let attempts = 0;
   const listener = createServer((client) => {
-    if (hangsUp) {
-      attempts++;
-      client.destroy();
-      return;
-    }
     const server = connect(target, "127.0.0.1");
     forward("client", client, server);
     forward("server", server, client);
@@ -48,7 +43,6 @@ export async function startRelay(target: number, intercept: Intercept) {
   const port = await freePort();
   await once(listener.listen(port, "127.0.0.1"), "listening");
   const relay = {
-    port,
     /** Where it listens, in the form that `NATS_URL` takes. */
     url: `nats://127.0.0.1:${port}`,
     /** The connections that there are pass on nothing more, but stay open. */
@@ -60,15 +54,6 @@ export async function startRelay(target: number, intercept: Intercept) {
       if (time === "for good") listener.close();
       relay.goDead();
       for (const socket of sockets) socket.destroy();
-    },
-    /**
-     * Breaks the connections that there are, and hangs up on new ones. Gives a
-     * function that tells how many new ones there were.
-     */
-    hangUp() {
-      hangsUp = true;
-      relay.cut("for a moment");
-      return () => attempts;
     },
     [Symbol.asyncDispose]: async () => relay.cut("for good"),
   };
