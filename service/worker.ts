@@ -1,97 +1,113 @@
-// Handles every event of the stream EVENTS, several at once. Needs
-// connection.ts beside it.
+// Handles messages of the stream EVENTS until it gets SIGTERM or SIGINT.
 import { setTimeout as pause } from "node:timers/promises";
-import { AckPolicy, millis, type JsMsg, type NatsConnection } from "nats";
-import { connectToNats, end, isNotFound, retry, tell } from "./connection.ts";
+import {
+  AckPolicy,
+  connect,
+  ConsumerEvents,
+  deadline,
+  Events,
+  nanos,
+  type JsMsg,
+} from "nats";
 
-const name = "worker";
+// So many messages are handled at once. Each may take `limit` ms.
 const concurrency = 50;
-const maxDeliveries = 20;
+const limit = 10_000;
 
-// Your code goes here. It has to be idempotent: a message can be redelivered
-// although it was handled. This example works as many ms as the payload says.
-async function handle(m: JsMsg): Promise<void> {
-  const payload = m.string();
-  if (payload === "fail") throw new Error("the payload says so");
-  await pause(Number(payload) || 50);
+// Your code goes here. It has to be idempotent: a message can be delivered
+// again although it was handled.
+async function handle(m: JsMsg) {
+  await pause(50);
   console.log(`handled ${m.subject}`);
 }
 
+// When the connection is lost, the client tries to reconnect until it can. With
+// this `pingInterval`, it notices a dead connection within 30 s.
+const { NATS_URL } = process.env;
+const servers = (NATS_URL || "nats://localhost:4222").split(",");
+const nc = await connect({
+  servers,
+  maxReconnectAttempts: -1,
+  pingInterval: 10_000,
+});
+void watchConnection();
+
+const jsm = await nc.jetstreamManager();
+const js = nc.jetstream();
+await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
+
+// A message can wait in the client for up to twice the limit before it is
+// handled. A message that fails is given up after 100 tries, some hour and a
+// half.
+await jsm.consumers.add("EVENTS", {
+  durable_name: "worker",
+  ack_policy: AckPolicy.Explicit,
+  ack_wait: nanos(3 * limit),
+  max_deliver: 100,
+});
+
+// If handlers could take longer than `expires`, the client would take a busy
+// loop for an outage, and request too much.
+const consumer = await js.consumers.get("EVENTS", "worker");
+const messages = await consumer.consume({
+  max_messages: concurrency,
+  expires: limit,
+});
+void watchConsumer();
+
+// `stop` ends the loop when it has read what has arrived.
+process.on("SIGTERM", () => messages.stop());
+process.on("SIGINT", () => messages.stop());
+
 const inWork = new Set<Promise<void>>();
-let stopping = false;
-let nc: NatsConnection | undefined;
-process.once("SIGTERM", () => void stop());
-process.once("SIGINT", () => void stop());
-
-nc = await connectToNats();
-const jsm = await nc.jetstreamManager({ checkAPI: false });
-const info = await retry("find the consumer", findConsumer);
-const consumer = nc.jetstream().consumers.getPullConsumerFor(info);
-for (let i = 0; i < concurrency; i++) void work();
-
-// `retry` ends the worker when somebody has deleted the consumer.
-for (;;) {
-  await retry("see the consumer", () => consumer.info());
-  await pause(5_000);
+for await (const m of messages) {
+  const job = work(m);
+  inWork.add(job);
+  void job.then(() => inWork.delete(job));
+  if (inWork.size === concurrency) await Promise.race(inWork);
 }
+await Promise.all(inWork);
 
-// What is there already keeps its settings.
-async function findConsumer() {
+// `flush` resolves when the server has got all acks.
+await deadline(nc.flush(), 4_000).catch(() => end("the server is away"));
+process.exit();
+
+async function work(m: JsMsg) {
+  const tries = m.info.deliveryCount;
   try {
-    return await jsm.consumers.info("EVENTS", name);
+    await deadline(handle(m), limit);
+    m.ack();
   } catch (err) {
-    if (!isNotFound(err as Error)) throw err;
-    if ((err as Error).message === "stream not found")
-      await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
-  }
-  const config = { durable_name: name, ack_policy: AckPolicy.Explicit };
-  return jsm.consumers.add("EVENTS", config);
-}
-
-async function work() {
-  while (!stopping) {
-    const m = await retry("get a message", () => consumer.next());
-    if (!m) continue;
-    // Not at once, or another request of this worker would get it.
-    if (stopping) return m.nak(5_000);
-    const job = handleAndAck(m);
-    inWork.add(job);
-    await job;
-    inWork.delete(job);
+    console.error(`${m.subject}, try ${tries}:`, err);
+    m.nak(Math.min(1_000 * 2 ** tries, 60_000));
   }
 }
 
-async function handleAndAck(m: JsMsg) {
-  // This comes before `handle`, which may also fail by ending the process.
-  if (m.info.deliveryCount > maxDeliveries) {
-    console.error(`gave up message ${m.seq}, ${m.subject}`);
-    return m.term();
+async function watchConnection() {
+  void nc.closed().then((err) => err && end(err.message));
+  for await (const { type, data, permissionContext } of nc.status()) {
+    if (permissionContext) end(`not permitted: ${permissionContext.subject}`);
+    if (type === Events.Disconnect || type === Events.Reconnect)
+      console.error(`${type}: ${data}`);
   }
-  // Without `working`, what takes longer than `ack_wait` would be redelivered.
-  const interval = millis(info.config.ack_wait!) / 3;
-  const timer = setInterval(() => m.working(), interval);
-  try {
-    await handle(m);
-  } catch (err) {
-    console.error(`message ${m.seq}, ${m.subject}:`, err);
-    return m.nak(30_000);
-  } finally {
-    clearInterval(timer);
-  }
-  // What the server does not confirm within 5 s, it redelivers.
-  await m.ackAck().catch((err: Error) => {
-    tell(`no ack of message ${m.seq}: ${err.message}`, "no ack");
-    if (stopping) process.exitCode = 1;
-  });
 }
 
-async function stop() {
-  stopping = true;
-  await Promise.all(inWork);
-  // When `flush` resolves, the server has all that was sent.
-  const isAway = () => end(new Error("the server is away"));
-  setTimeout(isAway, 2_000);
-  await nc?.flush().catch(isAway);
-  if (process.exitCode) end(new Error("the server did not confirm an ack"));
-  process.exit();
+async function watchConsumer() {
+  for await (const { type } of await messages.status()) {
+    switch (type) {
+      case ConsumerEvents.HeartbeatsMissed:
+      case ConsumerEvents.NoResponders:
+        console.error(type);
+        break;
+      case ConsumerEvents.ConsumerDeleted:
+      case ConsumerEvents.ConsumerNotFound:
+      case ConsumerEvents.StreamNotFound:
+        end(type);
+    }
+  }
+}
+
+function end(why: string): never {
+  console.error(`ended: ${why}`);
+  process.exit(1);
 }
