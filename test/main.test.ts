@@ -67,7 +67,7 @@ const noStart: { what: string; server?: string; url?: string; says: RegExp }[] =
     { what: "a server without JetStream", server: "", says: /503/ },
     {
       what: "an account without JetStream",
-      server: "-c test/support/no-jetstream.conf",
+      server: "-c test/support/logins/no-jetstream.conf",
       says: /503/,
     },
     {
@@ -145,7 +145,7 @@ const beforeAcks: {
   },
   {
     what: "nothing, but the user may not ack",
-    server: "-c test/support/ack-denied.conf",
+    server: "-c test/support/logins/ack-denied.conf",
     act: async () => {},
     says: /Permissions Violation for Publish to "\$JS\.ACK/,
   },

@@ -265,7 +265,7 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
   }
 
   test("ends with one line when it may not ack", async () => {
-    const server_ = "-c test/support/ack-denied.conf";
+    const server_ = "-c test/support/logins/ack-denied.conf";
     await using server = await startNatsServer(server_);
     await using program = await startIdle(server);
     await publish(server, 100);
