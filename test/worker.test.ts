@@ -93,7 +93,7 @@ async function startLoad(server: NatsServer) {
   let stopped = false;
 
   async function store(subject: string) {
-    for (;;) {
+    while (!admin.nc.isClosed()) {
       const at = performance.now();
       const options = { msgID: subject };
       const ack = await admin.js
@@ -130,11 +130,14 @@ async function startLoad(server: NatsServer) {
     async finish(program: Program) {
       stopped = true;
       await publishing;
-      await admin.nc.close();
       const done = () => delays.size === storedAt.size;
       await until("all is handled", done, program);
       const late = [...delays.values()].filter((ms) => ms > 20_000).length;
       return { count: delays.size, twice, late };
+    },
+    async [Symbol.asyncDispose]() {
+      stopped = true;
+      await admin.nc.close();
     },
   };
 }
@@ -143,7 +146,7 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
   test("outlives a server that is stopped, killed, and away", async () => {
     await using server = await startNatsServer();
     await using program = await startIdle(server);
-    const load = await startLoad(server);
+    await using load = await startLoad(server);
     load.watch(program);
     const handlesMore = async () => {
       const enough = load.count() + 300;
@@ -176,7 +179,7 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
     await using server = await startNatsServer();
     let older = await startIdle(server);
     let newer = start(worker, { url: server.url });
-    const load = await startLoad(server);
+    await using load = await startLoad(server);
     try {
       load.watch(older);
       load.watch(newer);
