@@ -10,7 +10,7 @@ import {
   type JsMsg,
 } from "nats";
 
-// So many messages are handled at once. Each may take `limit` ms.
+// How many messages are handled at once, and how many ms each may take.
 const concurrency = 50;
 const limit = 10_000;
 
@@ -37,8 +37,7 @@ const js = nc.jetstream();
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // A message can wait in the client for up to twice the limit before it is
-// handled. A message that fails is given up after 100 tries, some hour and a
-// half.
+// handled. What fails is given up after 100 tries, about an hour and a half.
 await jsm.consumers.add("EVENTS", {
   durable_name: "worker",
   ack_policy: AckPolicy.Explicit,
@@ -69,7 +68,9 @@ for await (const m of messages) {
 await Promise.all(inWork);
 
 // `flush` resolves when the server has got all acks.
-await deadline(nc.flush(), 4_000).catch(() => end("the server is away"));
+await deadline(nc.flush(), 4_000).catch(() =>
+  end("no connection to the server"),
+);
 process.exit();
 
 async function work(m: JsMsg) {

@@ -217,6 +217,20 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
     await untilAllAcked(server, program);
   });
 
+  test("goes on when JetStream is back later than its server", async () => {
+    await using server = await startNatsServer();
+    await using program = await startIdle(server);
+    await server.restart("");
+    const isBack = () => program.output.stderr.includes("\nreconnect: ");
+    await until("it is connected", isBack, program);
+    await server.restart();
+    await publish(server, 1);
+    const publishedAt = performance.now();
+    await untilAllAcked(server, program);
+    const seconds = (performance.now() - publishedAt) / 1_000;
+    assert.ok(seconds < 16, `it took ${seconds} s`);
+  });
+
   test("leaves a dead connection, and sees what was deleted", async () => {
     await using server = await startNatsServer();
     await using relay = await startRelay(server.port);
@@ -344,7 +358,7 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
     await using program = await startWith(
       server,
       `const number = Number(m.subject.split(".")[1]);
-      if (number < 40) return new Promise<void>(() => {});
+      if (number < 40) return new Promise<void>(() => setInterval(() => {}));
       console.log(\`handled \${m.subject}\`);`,
     );
     await publish(server, 300);
@@ -385,16 +399,21 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
     assert.deepEqual(state, { stored: 4, unacked: 1 });
   });
 
-  test("ends with 1 on SIGTERM when the server is away", async () => {
-    await using server = await startNatsServer();
-    await using program = await startIdle(server);
-    await server.stop("SIGKILL");
-    program.kill("SIGTERM");
-    const stoppedAt = performance.now();
-    await assertEnds(program, /^ended: the server is away$/);
-    const seconds = (performance.now() - stoppedAt) / 1_000;
-    assert.ok(seconds < 5, `it took ${seconds} s`);
-  });
+  for (const { what, act } of [
+    { what: "gone", act: (server: NatsServer) => server.stop("SIGKILL") },
+    { what: "frozen", act: (server: NatsServer) => server.freeze() },
+  ]) {
+    test(`ends with 1 on SIGTERM when the server is ${what}`, async () => {
+      await using server = await startNatsServer();
+      await using program = await startIdle(server);
+      await act(server);
+      program.kill("SIGTERM");
+      const stoppedAt = performance.now();
+      await assertEnds(program, /^ended: no connection to the server$/);
+      const seconds = (performance.now() - stoppedAt) / 1_000;
+      assert.ok(seconds < 5, `it took ${seconds} s`);
+    });
+  }
 
   test("ends on SIGTERM before it is connected", async () => {
     await using server = await startNatsServer();
@@ -423,5 +442,8 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
     assert.deepEqual([code, lines(stdout).length], [0, 10]);
     await untilAllAcked(server, program);
     assert.equal(handled(program).length, 10);
+    await using admin = await connectAdmin(server);
+    const { config } = await admin.jsm.consumers.info("EVENTS", "worker");
+    assert.equal(config.durable_name, "worker", "it is kept between runs");
   });
 });

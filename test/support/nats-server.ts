@@ -47,8 +47,6 @@ export async function startNatsServer(args = "-js") {
       program.kill("SIGSTOP");
       await until("it is frozen", () => isFrozen(program.pid!), program);
     },
-    /** Lets it go on after `freeze`. */
-    thaw: () => program.kill("SIGCONT"),
     /** Ends it. SIGTERM: it stores what it has; SIGKILL: a crash. */
     async stop(signal: NodeJS.Signals) {
       program.kill(signal);
@@ -89,12 +87,13 @@ function isFrozen(pid: number) {
 }
 
 /**
- * Opens a connection to a server with JetStream, past every relay. Gives it with
- * its `jsm` and `js`; disposing of it closes it.
+ * Opens a connection to a server, past every relay. Gives it with its `jsm` and
+ * `js`; disposing of it closes it.
  */
 export async function connectAdmin(server: NatsServer) {
   const nc = await connect({ servers: server.url, maxReconnectAttempts: -1 });
-  const [jsm, js] = [await nc.jetstreamManager(), nc.jetstream()];
+  const jsm = await nc.jetstreamManager({ checkAPI: false });
+  const js = nc.jetstream();
   return { nc, jsm, js, [Symbol.asyncDispose]: () => nc.close() };
 }
 

@@ -130,21 +130,25 @@ export async function run(...args: Parameters<typeof start>) {
 /**
  * Returns when a condition has come about, which is looked at every 50 ms.
  * Takes what it is, for the report; the condition; and the program that is to
- * bring it about. Throws if that program has ended, with what it printed.
+ * bring it about, if one is. Throws if that program has ended, with what it
+ * printed, and after 80 s.
  */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,
-  program: Program,
+  program?: Program,
 ) {
   let outcome: Outcome | undefined;
-  void program.ended.then((how) => (outcome = how));
+  void program?.ended.then((how) => (outcome = how));
+  const startedAt = performance.now();
   while (!(await condition())) {
     if (outcome) {
       const { code, stdout, stderr } = outcome;
       const printed = `${stdout}${stderr}`.slice(-3_000);
       throw new Error(`ended with ${code} before: ${what}\n${printed}`);
     }
+    if (performance.now() - startedAt > 80_000)
+      throw new Error(`not within 80 s: ${what}`);
     await pause(50);
   }
 }
