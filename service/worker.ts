@@ -22,13 +22,13 @@ async function handle(m: JsMsg) {
 }
 
 // When the connection is lost, the client tries to reconnect until it can. With
-// this `pingInterval`, it notices a dead connection within 30 s.
+// this `pingInterval`, it notices a dead connection within 9 s.
 const { NATS_URL } = process.env;
 const servers = (NATS_URL || "nats://localhost:4222").split(",");
 const nc = await connect({
   servers,
   maxReconnectAttempts: -1,
-  pingInterval: 10_000,
+  pingInterval: 3_000,
 });
 void watchConnection();
 
@@ -45,12 +45,13 @@ await jsm.consumers.add("EVENTS", {
   max_deliver: 100,
 });
 
-// If handlers could take longer than `expires`, the client would take a busy
-// loop for an outage, and request too much.
+// If nothing comes from the server for the time of `expires`, the client takes
+// this for an outage, and requests again. So no handler may take longer, and a
+// dead connection has to be noticed before.
 const consumer = await js.consumers.get("EVENTS", "worker");
 const messages = await consumer.consume({
   max_messages: concurrency,
-  expires: limit,
+  expires: Math.max(limit, 10_000),
 });
 void watchConsumer();
 
@@ -79,7 +80,7 @@ async function work(m: JsMsg) {
     await deadline(handle(m), limit);
     m.ack();
   } catch (err) {
-    console.error(`${m.subject}, try ${tries}:`, err);
+    console.error("%s, try %d:", m.subject, tries, err);
     m.nak(Math.min(1_000 * 2 ** tries, 60_000));
   }
 }
