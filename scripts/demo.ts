@@ -7,6 +7,10 @@ import { tmpdir } from "node:os";
 import { delimiter, join } from "node:path";
 import { createInterface } from "node:readline";
 
+// Without these, the process would end without `exit`.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const)
+  process.on(signal, () => process.exit(130));
+
 const folder = mkdtempSync(join(tmpdir(), "nats-demo-"));
 const place = ["-a", "127.0.0.1", "-p", "-1", "-sd", folder];
 // Debian installs it into /usr/sbin, which is on root's PATH only.
@@ -40,8 +44,5 @@ const example = spawn(process.execPath, ["--import", "tsx", "src/main.ts"], {
   env: { ...process.env, NATS_URL: address },
 });
 process.on("exit", () => example.kill());
-// Without these, the process would end without `exit`.
-process.on("SIGINT", () => process.exit(130));
-process.on("SIGTERM", () => process.exit(143));
 const [code] = await once(example, "exit");
 process.exit(code ?? 1);

@@ -36,8 +36,8 @@ const guides = [
   "service/README.md",
 ];
 
-// The code blocks of the guides that a reader would paste into src/main.ts.
-// What a test has used is removed; what is left at the end was not run.
+// The code blocks of the guides that a reader would paste into src/main.ts, and
+// the options. At the end, each block has to be among those that were run.
 const blocks: string[] = [];
 const options: string[] = [];
 for (const guide of guides) {
@@ -302,7 +302,8 @@ describe("README.md and the guides", { concurrency: 4 }, () => {
     };\n`;
     const code = replace(main, acking, block("m.nak"));
     await using server = await startNatsServer();
-    await runChanged(replace(code, above(get), failing), server.url);
+    const changed = replace(code, above(get), failing);
+    assert.deepEqual(await runChanged(changed, server.url), tenLines);
     assert.deepEqual(await stateOf(server), { stored: 10, unacked: 1 });
     await using admin = await connectAdmin(server);
     const consumer = await admin.js.consumers.get("EVENTS", "consumer");

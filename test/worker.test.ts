@@ -24,8 +24,13 @@ const worker = "node --import tsx service/worker.ts";
 
 /** Starts a worker. Returns it when it waits for messages. */
 async function startIdle(server: NatsServer, url = server.url) {
-  const program = start(worker, { url });
-  await untilItWaits(server, program, "worker");
+  const program = start(worker, { url, limit: 180 });
+  try {
+    await untilItWaits(server, program, "worker");
+  } catch (err) {
+    await program[Symbol.asyncDispose]();
+    throw err;
+  }
   return program;
 }
 
@@ -40,14 +45,20 @@ async function startWith(server: NatsServer, code: string, url = server.url) {
   const project = await temporaryProject(text.replace(body, () => code));
   const command = "node --import tsx src/main.ts";
   const program = start(command, { url, cwd: project.path });
-  await untilItWaits(server, program, "worker");
-  return {
+  const resource = {
     ...program,
     async [Symbol.asyncDispose]() {
       await program[Symbol.asyncDispose]();
       project[Symbol.dispose]();
     },
   };
+  try {
+    await untilItWaits(server, program, "worker");
+  } catch (err) {
+    await resource[Symbol.asyncDispose]();
+    throw err;
+  }
+  return resource;
 }
 
 /** Publishes so many events: events.0, events.1, … */
@@ -177,15 +188,16 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
 
   test("can be restarted under load, two in turn", async () => {
     await using server = await startNatsServer();
-    let older = await startIdle(server);
-    let newer = start(worker, { url: server.url });
     await using load = await startLoad(server);
+    let older = start(worker, { url: server.url });
+    let newer = start(worker, { url: server.url });
     try {
       load.watch(older);
       load.watch(newer);
       for (let i = 0; i < 6; i++) {
         const enough = load.count() + 300;
-        await until("they go on", () => load.count() > enough, newer);
+        const goOn = () => load.count() > enough && handled(older).length > 0;
+        await until("they go on", goOn, newer);
         older.kill("SIGTERM");
         const { code, stderr } = await older.ended;
         assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
@@ -228,7 +240,7 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
     const publishedAt = performance.now();
     await untilAllAcked(server, program);
     const seconds = (performance.now() - publishedAt) / 1_000;
-    assert.ok(seconds < 16, `it took ${seconds} s`);
+    assert.ok(seconds < 20, `it took ${seconds} s`);
   });
 
   test("leaves a dead connection, and sees a deletion after it", async () => {
@@ -349,8 +361,8 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
     const [first, second, third, ...more] = tries("events.0");
     assert.deepEqual(more, []);
     const delays = [second! - first!, third! - second!];
-    assert.ok(Math.abs(delays[0]! - 2_000) < 500, `${delays}`);
-    assert.ok(Math.abs(delays[1]! - 4_000) < 500, `${delays}`);
+    assert.ok(delays[0]! > 1_900 && delays[0]! < 3_500, `${delays}`);
+    assert.ok(delays[1]! > 3_900 && delays[1]! < 7_000, `${delays}`);
     assert.equal(tries("events.1").length, 2);
     assert.equal(tries("events.2").length, 2);
     for (let i = 3; i < 20; i++) {

@@ -72,7 +72,12 @@ async function launch(folder: string, port: number, args: string) {
   const program = start(command, { env, limit: 600 });
   // The server writes this file when it listens.
   const ports = join(folder, `nats-server_${program.pid}.ports`);
-  await until("nats-server is ready", () => existsSync(ports), program);
+  try {
+    await until("nats-server is ready", () => existsSync(ports), program);
+  } catch (err) {
+    await program[Symbol.asyncDispose]();
+    throw err;
+  }
   return program;
 }
 
@@ -97,6 +102,11 @@ export async function connectAdmin(server: NatsServer) {
   return { nc, jsm, js, [Symbol.asyncDispose]: () => nc.close() };
 }
 
+function nullIfNotFound(err: Error) {
+  if (!err.message.endsWith("not found")) throw err;
+  return null;
+}
+
 /**
  * Gives how many messages the stream EVENTS of a server with JetStream stores,
  * and how many of them a consumer, by default the example's, has yet to get
@@ -105,8 +115,9 @@ export async function connectAdmin(server: NatsServer) {
 export async function stateOf(server: NatsServer, name = "consumer") {
   await using admin = await connectAdmin(server);
   const { consumers, streams } = admin.jsm;
-  const stream = await streams.info("EVENTS").catch(() => null);
-  const consumer = await consumers.info("EVENTS", name).catch(() => null);
+  const stream = await streams.info("EVENTS").catch(nullIfNotFound);
+  const info = consumers.info("EVENTS", name);
+  const consumer = await info.catch(nullIfNotFound);
   const { num_pending = 0, num_ack_pending = 0 } = consumer ?? {};
   const stored = stream?.state.messages ?? 0;
   return { stored, unacked: num_pending + num_ack_pending };

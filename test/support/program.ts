@@ -139,9 +139,14 @@ export async function until(
   program?: Program,
 ) {
   let outcome: Outcome | undefined;
-  void program?.ended.then((how) => (outcome = how));
+  let failure: Error | undefined;
+  program?.ended.then(
+    (how) => (outcome = how),
+    (err) => (failure = err),
+  );
   const startedAt = performance.now();
   while (!(await condition())) {
+    if (failure) throw failure;
     if (outcome) {
       const { code, stdout, stderr } = outcome;
       const printed = `${stdout}${stderr}`.slice(-3_000);
