@@ -282,6 +282,22 @@ const recipes: {
 ];
 
 describe("README.md and the guides", { concurrency: 4 }, () => {
+  test("recipe: from a time on, by an ephemeral consumer", async () => {
+    const added = replace(main, addConsumer, block("opt_start_time"));
+    const code = replace(added, get, block('get("EVENTS", name)'));
+    await using server = await startNatsServer();
+    await publishBefore(server, ["events.old"]);
+    const lines = await runChanged(code, server.url);
+    assert.deepEqual(lines, [old("events.old"), ...tenLines.slice(0, 9)]);
+    const [consumer] = await consumersOf(server);
+    const from = Date.parse(consumer!.config.opt_start_time!);
+    assert.ok(Math.abs(Date.now() - 3_600_000 - from) < 60_000);
+    for (let seconds = 0; (await consumersOf(server)).length > 0; seconds++) {
+      assert.ok(seconds < 75, "it is still there");
+      await pause(1_000);
+    }
+  });
+
   for (const { name, code, before, again, prints, ...holds } of recipes) {
     test(`recipe: ${name}`, async () => {
       await using server = await startNatsServer();
@@ -326,22 +342,6 @@ describe("README.md and the guides", { concurrency: 4 }, () => {
     });
     assert.deepEqual(await runChanged(code, relay.url), tenLines);
     assert.deepEqual(await stateOf(server), { stored: 10, unacked: 0 });
-  });
-
-  test("recipe: from a time on, by an ephemeral consumer", async () => {
-    const added = replace(main, addConsumer, block("opt_start_time"));
-    const code = replace(added, get, block('get("EVENTS", name)'));
-    await using server = await startNatsServer();
-    await publishBefore(server, ["events.old"]);
-    const lines = await runChanged(code, server.url);
-    assert.deepEqual(lines, [old("events.old"), ...tenLines.slice(0, 9)]);
-    const [consumer] = await consumersOf(server);
-    const from = Date.parse(consumer!.config.opt_start_time!);
-    assert.ok(Math.abs(Date.now() - 3_600_000 - from) < 60_000);
-    for (let seconds = 0; (await consumersOf(server)).length > 0; seconds++) {
-      assert.ok(seconds < 75, "it is still there");
-      await pause(1_000);
-    }
   });
 
   test("recipe: give up, and see what was given up", async () => {
