@@ -10,8 +10,8 @@ import {
   type JsMsg,
 } from "nats";
 
-// How many messages are handled at once, and how many ms each may take, at most
-// 60,000.
+// How many messages are handled at once, and how many ms each may take. Keep
+// `limit` at 60,000 or below.
 const concurrency = 50;
 const limit = 10_000;
 
