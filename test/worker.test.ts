@@ -22,9 +22,8 @@ import { startRelay } from "./support/relay.ts";
 
 const worker = "node --import tsx service/worker.ts";
 
-/** Starts a worker. Returns it when it waits for messages. */
-async function startIdle(server: NatsServer, url = server.url) {
-  const program = start(worker, { url, limit: 180 });
+/** Gives a worker when it waits for messages; if it never does, ends it. */
+async function whenIdle<T extends Program>(server: NatsServer, program: T) {
   try {
     await untilItWaits(server, program, "worker");
   } catch (err) {
@@ -32,6 +31,11 @@ async function startIdle(server: NatsServer, url = server.url) {
     throw err;
   }
   return program;
+}
+
+/** Starts a worker. Returns it when it waits for messages. */
+async function startIdle(server: NatsServer, url = server.url) {
+  return await whenIdle(server, start(worker, { url, limit: 180 }));
 }
 
 /**
@@ -45,20 +49,13 @@ async function startWith(server: NatsServer, code: string, url = server.url) {
   const project = await temporaryProject(text.replace(body, () => code));
   const command = "node --import tsx src/main.ts";
   const program = start(command, { url, cwd: project.path });
-  const resource = {
+  return await whenIdle(server, {
     ...program,
     async [Symbol.asyncDispose]() {
       await program[Symbol.asyncDispose]();
       project[Symbol.dispose]();
     },
-  };
-  try {
-    await untilItWaits(server, program, "worker");
-  } catch (err) {
-    await resource[Symbol.asyncDispose]();
-    throw err;
-  }
-  return resource;
+  });
 }
 
 /** Publishes so many events: events.0, events.1, … */
