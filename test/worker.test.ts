@@ -89,15 +89,15 @@ async function untilAllAcked(server: NatsServer, program: Program) {
 /**
  * Publishes 400 events a second, each until it is stored. `watch` notes what a
  * worker handles. `finish` stops publishing, and returns when all is handled:
- * how many there were, how often one was handled more than once, and how many
- * were handled for the first time later than 20 s after they were stored.
+ * how often each was handled, in the order of the first time, and how many were
+ * handled for the first time later than 20 s after they were stored.
  */
 async function startLoad(server: NatsServer) {
   const admin = await connectAdmin(server);
   const storedAt = new Map<string, number>();
   const delays = new Map<string, number>();
   const pending = new Set<Promise<void>>();
-  let twice = 0;
+  const times = new Map<string, number>();
   let stopped = false;
 
   async function store(subject: string) {
@@ -129,7 +129,7 @@ async function startLoad(server: NatsServer) {
         rest = complete.pop()!;
         for (const line of complete) {
           const subject = line.replace("handled ", "");
-          if (delays.has(subject)) twice++;
+          times.set(subject, (times.get(subject) ?? 0) + 1);
           const at = storedAt.get(subject) ?? performance.now();
           delays.set(subject, delays.get(subject) ?? performance.now() - at);
         }
@@ -141,7 +141,7 @@ async function startLoad(server: NatsServer) {
       const done = () => delays.size === storedAt.size;
       await until("all is handled", done, program);
       const late = [...delays.values()].filter((ms) => ms > 20_000).length;
-      return { count: delays.size, twice, late };
+      return { times: [...times.values()], late };
     },
     async [Symbol.asyncDispose]() {
       stopped = true;
@@ -172,9 +172,13 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
       await server.restart();
       await handlesMore();
     }
-    const { count, twice, late } = await load.finish(program);
-    assert.ok(twice < 500 && late < 50, `${twice} twice, ${late} late`);
-    assert.ok(count > 2_000, `only ${count}`);
+    const { times, late } = await load.finish(program);
+    assert.ok(late < 50, `${late} late`);
+    assert.ok(times.length > 2_000, `only ${times.length}`);
+    // Each of the three outages may lose acks that the server had not stored.
+    assert.ok(Math.max(...times) <= 4, "one was handled more than four times");
+    const recent = times.slice(-100).filter((count) => count > 1);
+    assert.deepEqual(recent, [], "after the outages, each is handled once");
     const at = `127.0.0.1:${server.port}`;
     const outage = [`disconnect: ${at}`, `reconnect: ${at}`];
     const said = lines(program.output.stderr);
@@ -202,7 +206,8 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
         newer = start(worker, { url: server.url });
         load.watch(newer);
       }
-      const { twice, late } = await load.finish(newer);
+      const { times, late } = await load.finish(newer);
+      const twice = times.filter((count) => count > 1).length;
       assert.ok(twice === 0 && late < 20, `${twice} twice, ${late} late`);
     } finally {
       await older[Symbol.asyncDispose]();
