@@ -14,20 +14,18 @@ import {
   type NatsServer,
 } from "./support/nats-server.ts";
 import {
+  example,
   run,
   start,
   temporaryFolder,
   temporaryProject,
+  tenLines,
   until,
 } from "./support/program.ts";
 import { startRelay } from "./support/relay.ts";
 
-const example = "node --import tsx src/main.ts";
 const main = await readFile("src/main.ts", "utf8");
 const numbers = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9];
-const tenLines = numbers.map(
-  (i) => `got message on subject events.${i} with payload "data"`,
-);
 const guides = [
   "README.md",
   "docs/connect.md",

@@ -9,13 +9,14 @@ import {
   untilItWaits,
   type NatsServer,
 } from "./support/nats-server.ts";
-import { run, start, type Outcome } from "./support/program.ts";
+import {
+  example,
+  run,
+  start,
+  tenLines,
+  type Outcome,
+} from "./support/program.ts";
 import { startRelay, type Side } from "./support/relay.ts";
-
-const example = "node --import tsx src/main.ts";
-const tenLines = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(
-  (i) => `got message on subject events.${i} with payload "data"`,
-);
 
 /** Throws unless a run succeeded: these lines, nothing else, exit code 0. */
 function assertSuccess(outcome: Outcome, lines = tenLines) {

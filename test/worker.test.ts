@@ -12,6 +12,7 @@ import {
   type NatsServer,
 } from "./support/nats-server.ts";
 import {
+  example,
   run,
   start,
   temporaryProject,
@@ -47,8 +48,7 @@ async function startWith(server: NatsServer, code: string, url = server.url) {
   const body = /(?<=^async function handle\(m: JsMsg\) \{\n).*?(?=^\})/ms;
   assert.match(text, body);
   const project = await temporaryProject(text.replace(body, () => code));
-  const command = "node --import tsx src/main.ts";
-  const program = start(command, { url, cwd: project.path });
+  const program = start(example, { url, cwd: project.path });
   return await whenIdle(server, {
     ...program,
     async [Symbol.asyncDispose]() {
@@ -460,7 +460,6 @@ describe("service/worker.ts", { concurrency: 10 }, () => {
   test("gets what src/main.ts publishes, which reads its ten, too", async () => {
     await using server = await startNatsServer();
     await using program = await startIdle(server);
-    const example = "node --import tsx src/main.ts";
     const { code, stdout } = await run(example, { url: server.url });
     assert.deepEqual([code, lines(stdout).length], [0, 10]);
     await untilAllAcked(server, program);

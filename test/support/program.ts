@@ -15,6 +15,12 @@ export type Outcome = {
 
 export type Program = ReturnType<typeof start>;
 
+/** The command that runs src/main.ts, and the lines that it then prints. */
+export const example = "node --import tsx src/main.ts";
+export const tenLines = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(
+  (i) => `got message on subject events.${i} with payload "data"`,
+);
+
 // What was made last goes first: a program before the folder that it writes to.
 const cleanups = new Set<() => void>();
 process.on("exit", () => {
