@@ -1,57 +1,55 @@
-// Publishes ten messages and reads ten with a JetStream pull consumer.
 import { AckPolicy, connect } from "nats";
 
-// `NATS_URL` can name several servers, separated by commas. A login and
-// TLS are options of `connect`, such as `user`, `pass` and `tls`.
-const { NATS_URL } = process.env;
-const servers = (NATS_URL || "nats://localhost:4222").split(",");
+// Connect without a login to the servers in `NATS_URL`, separated by
+// commas, or else to a local server.
+const servers = (process.env.NATS_URL || "nats://localhost:4222").split(",");
 const nc = await connect({ servers });
 
+// Access JetStream: `jsm` to manage it, `js` to publish and to read.
 const jsm = await nc.jetstreamManager();
 const js = nc.jetstream();
 
-// The stream stores each message whose subject begins with `events.`,
-// and keeps it after it is acked. If the stream exists with the same
-// settings, `add` changes nothing. If they differ, `add` throws.
+// Create a stream that stores messages on subjects that begin with
+// `events.`, and keeps them after they are read. If the stream exists,
+// `add` changes nothing, and throws if the settings differ.
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
-// Without a `deliver_subject`, this is a pull consumer: the server
-// sends messages only when a client asks. With a `durable_name`, the
-// server keeps the consumer between runs, and records which messages
-// are acked, that is, handled. By default, a message is sent again if
-// it is not acked within 30 s of delivery. So it can arrive twice.
+// Create a durable pull consumer on the stream. _Pull_: the client has
+// to request messages. _Durable_: the server keeps the consumer between
+// runs, and records which messages are acknowledged.
 await jsm.consumers.add("EVENTS", {
   durable_name: "consumer",
   ack_policy: AckPolicy.Explicit,
 });
 
-// `publish` resolves when the stream has stored the message.
+// Publish ten messages. `publish` resolves when the message is stored.
 for (let i = 0; i < 10; i++) {
   await js.publish(`events.${i}`, "data");
 }
 
-// `consume` keeps requesting messages while the loop reads them.
-// `max_messages` is the most it requests in advance, not a total. If
-// the stream or the consumer is deleted, `abort_on_missing_resource`
-// makes the loop throw. Without this option, it would keep waiting.
+// Request messages. `consume` keeps requesting more: `max_messages`
+// limits each request, not the total. If the stream or the consumer is
+// deleted, `abort_on_missing_resource` makes the loop below throw.
+// Without this option, the loop would then keep waiting.
 const consumer = await js.consumers.get("EVENTS", "consumer");
 const messages = await consumer.consume({
   max_messages: 10,
   abort_on_missing_resource: true,
 });
 
-// `consume` does not end by itself, so the loop leaves after ten
-// messages. They can include messages that an earlier run did not ack.
+// Iterate over ten messages. They can include some that earlier runs
+// left unacked. `break` ends `consume`, which does not end by itself.
 let count = 0;
 for await (const m of messages) {
-  const payload = m.string();
-  console.log(`got message on subject ${m.subject} with payload "${payload}"`);
-  // `ackAck` waits for the server to confirm the ack, and throws if no
-  // answer comes within 5 s. `ack` does not wait.
+  const payload = JSON.stringify(m.string());
+  console.log(`got message on subject ${m.subject} with payload ${payload}`);
+  // Acknowledge (ack) the message. Without an ack, it is sent again, by
+  // default 30 s after each delivery. So it can arrive more than once.
+  // `ackAck` waits for the server to confirm the ack, and throws after
+  // 5 s without an answer. `ack` does not wait, which is faster.
   await m.ackAck();
   count++;
   if (count === 10) break;
 }
 
-// `break` also stops `consume`. `close` lets the process end.
 await nc.close();

@@ -301,10 +301,10 @@ describe("src/main.ts", { concurrency: 12 }, () => {
     await using server = await startNatsServer();
     await using admin = await connectAdmin(server);
     await admin.jsm.streams.add(events);
-    await admin.js.publish("events.before", 'say "hi"');
+    await admin.js.publish("events.before", 'say\n"hi"');
     for (let i = 0; i < 30; i++) await admin.js.publish("events.empty");
     const first =
-      'got message on subject events.before with payload "say "hi""';
+      'got message on subject events.before with payload "say\\n\\"hi\\""';
     const empty = 'got message on subject events.empty with payload ""';
     const lines = [first, ...Array<string>(9).fill(empty)];
     assertSuccess(await run(example, { url: server.url }), lines);
