@@ -1,16 +1,19 @@
 import assert from "node:assert/strict";
-import { spawnSync } from "node:child_process";
-import { existsSync, readdirSync } from "node:fs";
-import { readFile, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { existsSync, readFileSync, readdirSync } from "node:fs";
+import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
+import { connect as connectTcp, type AddressInfo } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { after, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
-import { type JetStreamManager } from "nats";
+import { createServer as createTlsServer } from "node:tls";
+import { AckPolicy, type JetStreamManager } from "nats";
 import {
   connectAdmin,
   freePort,
   startNatsServer,
   stateOf,
+  untilItWaits,
   type NatsServer,
 } from "./support/nats-server.ts";
 import {
@@ -18,9 +21,9 @@ import {
   run,
   start,
   temporaryFolder,
-  temporaryProject,
   tenLines,
   until,
+  type Program,
 } from "./support/program.ts";
 import { startRelay } from "./support/relay.ts";
 
@@ -31,58 +34,85 @@ const guides = [
   "docs/connect.md",
   "docs/recipes.md",
   "docs/troubleshooting.md",
-  "service/README.md",
 ];
 
-// The code blocks of the guides that a reader would paste into src/main.ts, and
-// the options. At the end, each block has to be among those that were run.
-const blocks: string[] = [];
-const options: string[] = [];
+// The code of the guides that a reader would paste into src/main.ts: blocks, and
+// options between backquotes. At the end, all have to be among those that were
+// run. What is an option of something else stands here.
+const code = new Set<string>();
+const others =
+  /`(restart|stop_grace_period|init|allow_non_tls|RestartSec|bool)\b/;
 for (const guide of guides) {
   const text = await readFile(guide, "utf8");
   for (const [, block] of text.matchAll(/^```ts\n(.*?)^```/gms))
-    blocks.push(block!);
-  for (const [, option] of text.matchAll(/`([a-z_]+: [^`]+)`/g))
-    options.push(option!);
+    code.add(block!);
+  for (const [all, option] of text.matchAll(/`([a-z]\w*: [^`…]+)`/g))
+    if (!others.test(all)) code.add(option!);
 }
+const used = new Set<string>();
 
 /** Gives the one block that has some words in it, and marks it as run. */
 function block(words: string) {
-  const found = blocks.filter((block) => block.includes(words));
+  const isMeant = (text: string) => text.endsWith("\n") && text.includes(words);
+  const found = [...code].filter(isMeant);
   assert.equal(found.length, 1, `in ${found.length} blocks: ${words}`);
   used.add(found[0]!);
   return found[0]!;
 }
-const used = new Set<string>();
 
-/** Gives an option that a guide names between backquotes, with a comma. */
+/** Gives an option that a guide names, with a comma, and marks it as run. */
 function option(text: string) {
-  assert.ok(options.includes(text), `in no guide: ${text}`);
+  assert.ok(code.has(text), `in no guide: ${text}`);
+  used.add(text);
   return `${text},\n`;
 }
 
-// What the guides call the parts of src/main.ts.
-const publishing = /^for \(let i.*?^\}\n/ms;
-const printing = /^ *const payload.*?console\.log.*?\n/ms;
-const acking = / *await m\.ackAck\(\);\n/;
-const addStream = /^await jsm\.streams\.add\(.*?\);\n/ms;
-const addConsumer = /^await jsm\.consumers\.add\(.*?\}\);\n/ms;
-const get = /^const consumer = .*\n/m;
-const toLoopEnd = /^const messages = .*?^\}\n/ms;
-const reading = /^const consumer = .*?^\}\n/ms;
-const connecting = /^const nc = .*\n/m;
-const policy = /(?<=ack_policy: AckPolicy\.Explicit,\n)/;
-const subjects = /(?<=subjects: \["events\.>"\])/;
-
-/** Replaces a part of a program, or puts something above it. */
-function replace(code: string, part: RegExp, by: string) {
-  assert.match(code, part);
-  return code.replace(part, () => by);
+/** Gives the one part of src/main.ts that begins and ends with some words. */
+function part(from: string, to: string) {
+  const [, rest = "", ...more] = main.split(from);
+  const end = rest.indexOf(to);
+  if (end < 0 || more.length > 0)
+    throw new Error(
+      `src/main.ts has no single part from "${from}" to "${to}". Correct the ` +
+        "words in test/docs.test.ts, and look what the guides call this part.",
+    );
+  return from + rest.slice(0, end) + to;
 }
-const above = (part: RegExp) => new RegExp(`(?=${part.source})`, part.flags);
+
+// What the guides call the parts of src/main.ts.
+const connecting = part("const nc = ", "\n");
+const managing = part("const jsm = ", "\n");
+const access = part("const js = ", "\n");
+const addStream = part("await jsm.streams.add(", ");\n");
+const subjects = part('subjects: ["events.>', '"]');
+used.add(subjects);
+const addConsumer = part("await jsm.consumers.add(", ");\n");
+const policy = part("ack_policy:", ",\n");
+const publishing = part("for (let i", "\n}\n");
+const reading = part("const messages = ", "\n}\n");
+const printing = part("  const payload", "payload}`);\n");
+const acking = part("  await m.ackAck();", "\n");
+const closing = part("await nc.close();", "\n");
+
+/** Replaces a part of a program. */
+function replace(program: string, part: string, by: string) {
+  assert.ok(program.includes(part), `no longer there: ${part}`);
+  return program.replace(part, () => by);
+}
+
+/** Makes a project in a temporary folder, with the packages of this one. */
+async function project(program: string, type = "module") {
+  const folder = await temporaryFolder();
+  const inFolder = (name: string) => join(folder.path, name);
+  await mkdir(inFolder("src"));
+  await writeFile(inFolder("src/main.ts"), program);
+  await writeFile(inFolder("package.json"), JSON.stringify({ type }));
+  await symlink(resolve("node_modules"), inFolder("node_modules"));
+  return folder;
+}
 
 /** Makes a project of a changed src/main.ts, and checks its types. */
-async function project(code: string) {
+async function changed(program: string) {
   const names = [
     "AckPolicy",
     "connect",
@@ -96,366 +126,543 @@ async function project(code: string) {
     "type JsMsg",
   ];
   const line = `import { ${names.join()} } from "nats";\n`;
-  const complete = replace(code, /^import \{ AckPolicy.*\n/m, line);
-  const folder = await temporaryProject(complete);
+  const imports = part("import {", "\n");
+  const folder = await project(replace(program, imports, line));
   const flags = "--noEmit --strict --skipLibCheck --module nodenext";
-  const command = `npx tsc ${flags} --target es2022 --types node src/main.ts`;
-  const { code: exit, stdout } = await run(command, { cwd: folder.path });
-  assert.equal(exit, 0, stdout);
+  const tsc = resolve("node_modules/typescript/bin/tsc");
+  const command = `node ${tsc} ${flags} --target es2022 --types node src/main.ts`;
+  const { code, stdout } = await run(command, { cwd: folder.path });
+  assert.equal(code, 0, stdout);
   return folder;
 }
 
-/** Runs a changed src/main.ts. Gives the lines it printed; throws if it failed. */
-async function runChanged(code: string, url: string, env = {}) {
-  using folder = await project(code);
-  const { path: cwd } = folder;
-  const outcome = await run(example, { url, cwd, env });
-  assert.equal(outcome.code, 0, outcome.stderr);
-  return outcome.stdout.trimEnd().split("\n");
+/** Runs a changed src/main.ts. Gives how it ended, its output as lines. */
+async function runChanged(program: string, url: string, env = {}) {
+  using folder = await changed(program);
+  const outcome = await run(example, { url, cwd: folder.path, env, limit: 90 });
+  const { code, stdout, stderr } = outcome;
+  return { code, lines: stdout.split("\n").slice(0, -1), stderr };
 }
 
-/** Publishes a message for each subject, before the example runs. */
-async function publishBefore(server: NatsServer, before: string[]) {
-  await using admin = await connectAdmin(server);
-  await admin.jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
-  for (const subject of before) await admin.js.publish(subject, "old");
+/** Runs a changed src/main.ts. Throws unless it succeeds with these lines. */
+async function assertPrints(
+  lines: string[],
+  ...args: Parameters<typeof runChanged>
+) {
+  const outcome = await runChanged(...args);
+  assert.deepEqual(outcome, { code: 0, lines, stderr: "" });
 }
 
-/** Gives the consumers of EVENTS, as the server describes them. */
-async function consumersOf(server: NatsServer) {
+const events = { name: "EVENTS", subjects: ["events.>"] };
+
+/** Publishes a message for each subject, and adds the stream if need be. */
+async function publish(server: NatsServer, subjects: string[]) {
   await using admin = await connectAdmin(server);
-  return await admin.jsm.consumers.list("EVENTS").next();
+  await admin.jsm.streams.add(events);
+  await Promise.all(
+    subjects.map((subject) => admin.js.publish(subject, "old")),
+  );
 }
 
 const orders = numbers.map((i) => `events.orders.${i}`);
 const old = (subject: string) =>
   `got message on subject ${subject} with payload "old"`;
 // A recipe: what its blocks make of src/main.ts, what was published before, the
-// lines that it then prints, and how many messages are stored and not acked.
+// lines that it then prints, how many messages are stored, and up to which
+// number all is acked.
 const recipes: {
   name: string;
-  code: () => string;
+  program: () => string;
   before?: string[];
-  again?: true;
   prints: string[];
   stored?: number;
-  unacked?: number;
+  ackedTo?: number;
 }[] = [
   {
-    name: "JSON",
-    code: () => {
-      const code = replace(main, publishing, block("JSON.stringify"));
-      return replace(code, printing, block("m.json<{ id"));
+    name: "JSON, with a filter",
+    program: () => {
+      const filter = option('filter_subject: "events.orders.*"');
+      const filtered = replace(main, policy, policy + filter);
+      const json = replace(filtered, publishing, block("JSON.stringify"));
+      return replace(json, printing, block("m.json<{ id"));
     },
+    before: ["events.other"],
     prints: numbers.map((i) => `order ${i}: 9.5`),
+    stored: 11,
+    ackedTo: 11,
+  },
+  {
+    name: "binary data",
+    program: () => {
+      const line = part("  await js.publish(", "\n");
+      const sends = replace(main, line, block("new Uint8Array"));
+      return replace(sends, printing, block("m.data.length"));
+    },
+    prints: numbers.map((i) => `events.${i} 3 ${i}`),
   },
   {
     name: "headers",
-    code: () => {
-      const code = replace(main, publishing, block("h.set"));
-      return replace(code, printing, block("m.headers"));
+    program: () => {
+      const sends = replace(main, publishing, block("h.set"));
+      return replace(sends, printing, block("m.headers"));
     },
     prints: numbers.map((i) => `events.${i} abc`),
   },
   {
     name: "publish many",
-    code: () => replace(main, publishing, block("portion")),
+    program: () => replace(main, publishing, block("Array.from")),
     prints: tenLines,
     stored: 10_000,
-    unacked: 9_990,
-  },
-  {
-    name: "some subjects",
-    code: () => {
-      const filter = option('filter_subject: "events.orders.*"');
-      return replace(main, policy, filter);
-    },
-    before: orders,
-    prints: orders.map(old),
-    stored: 20,
+    ackedTo: 10,
   },
   {
     name: "only new ones",
-    code: () => {
+    program: () => {
       const fromNowOn = option("deliver_policy: DeliverPolicy.New");
-      return replace(main, policy, fromNowOn);
+      return replace(main, policy, policy + fromNowOn);
     },
     before: ["events.old"],
     prints: tenLines,
     stored: 11,
+    ackedTo: 11,
   },
   {
-    name: "a second reader",
-    code: () => main.replaceAll('"consumer"', '"second"'),
-    again: true,
-    prints: tenLines,
-    stored: 20,
-    unacked: 10,
-  },
-  {
-    name: "everything again",
-    code: () => {
-      const removal = block("jsm.consumers.delete");
-      return replace(main, above(addConsumer), removal);
+    name: "from a number on",
+    program: () => {
+      const third =
+        "deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: 3";
+      return replace(main, policy, policy + option(third));
     },
-    again: true,
-    prints: tenLines,
-    stored: 20,
-    unacked: 10,
-  },
-  {
-    name: "one",
-    code: () => replace(main, toLoopEnd, block("consumer.next({ expires: 5")),
-    prints: ["events.0 data"],
-    unacked: 9,
+    before: ["events.old", "events.old", "events.third"],
+    prints: [old("events.third"), ...tenLines.slice(0, 9)],
+    stored: 13,
+    ackedTo: 12,
   },
   {
     name: "a batch",
-    code: () => replace(main, toLoopEnd, block("batch.push")),
-    prints: ["[ 'events.0', 'events.1', 'events.2', 'events.3', 'events.4' ]"],
-    unacked: 5,
+    program: () => replace(main, reading, block("batch.push")),
+    prints: ["events.0,events.1,events.2,events.3,events.4"],
+    ackedTo: 5,
+  },
+  {
+    name: "how many wait",
+    program: () => {
+      const silent = replace(main, publishing, "");
+      return replace(silent, reading, block("} wait, $") + reading);
+    },
+    before: Array<string>(10).fill("events.old"),
+    prints: [
+      "10 wait, 0 are not acked",
+      ...Array<string>(10).fill(old("events.old")),
+    ],
   },
   {
     name: "all that is there",
-    code: () => replace(main, toLoopEnd, block("num_pending")),
+    program: () => replace(main, reading, block("process.exitCode")),
     before: Array<string>(200).fill("events.old"),
     prints: [
       ...Array<string>(200).fill("events.old old"),
       ...numbers.map((i) => `events.${i} data`),
     ],
     stored: 210,
-  },
-  {
-    name: "longer work, known",
-    code: () => replace(main, policy, option("ack_wait: nanos(120_000)")),
-    prints: tenLines,
-  },
-  {
-    name: "longer work, unknown",
-    code: () => {
-      // Without `working`, the first message would be sent again after 12 s.
-      const soon = replace(main, policy, "ack_wait: nanos(12_000),\n");
-      const slow = `const work = async (m: JsMsg) => {
-        console.log(m.subject);
-        const ms = m.subject === "events.0" ? 14_000 : 0;
-        await new Promise((resolve) => setTimeout(resolve, ms));
-      };\n`;
-      const code = replace(soon, toLoopEnd, block("m.working"));
-      return replace(code, above(get), slow);
-    },
-    prints: numbers.map((i) => `events.${i}`),
+    ackedTo: 210,
   },
   {
     name: "give up with term",
-    code: () =>
-      replace(main, acking, block("m.term")).replace('=== ""', '=== "old"'),
+    program: () => {
+      const terminating = block("m.term").replace('=== ""', '=== "old"');
+      return replace(main, acking, terminating);
+    },
     before: ["events.never"],
     prints: [old("events.never"), ...tenLines.slice(0, 9)],
     stored: 11,
-    unacked: 1,
-  },
-  {
-    name: "delete old messages",
-    code: () => {
-      const week = option("max_age: nanos(7 * 86_400_000)");
-      return replace(main, subjects, `, ${week}`);
-    },
-    prints: tenLines,
+    ackedTo: 10,
   },
   {
     name: "delete acked messages",
-    code: () => {
-      const workqueue = option("retention: RetentionPolicy.Workqueue");
-      return replace(main, subjects, `, ${workqueue}`);
+    program: () => {
+      const workQueue = option("retention: RetentionPolicy.Workqueue");
+      return replace(main, subjects, `${subjects}, ${workQueue}`);
     },
     prints: tenLines,
     stored: 0,
   },
-  {
-    name: "look at messages",
-    code: () => replace(main, reading, block("const reader")),
-    prints: numbers.map((i) => `${i + 1} events.${i} data`),
-    unacked: 10,
-  },
 ];
 
-describe("README.md and the guides", { concurrency: 4 }, () => {
-  test("recipe: from a time on, by an ephemeral consumer", async () => {
-    const added = replace(main, addConsumer, block("opt_start_time"));
-    const code = replace(added, get, block('get("EVENTS", name)'));
+// The recipe for running all day, with some code in `work`, and with further
+// options of its consumer, by default a short time until it is sent again.
+const patient = block("connect({ servers, maxReconnectAttempts");
+assert.ok(patient.includes(option("maxReconnectAttempts: -1").slice(0, -2)));
+const allDay = block("async function work");
+function runAllDay(work = "", options = "ack_wait: nanos(4_000),\n") {
+  let program = replace(main, publishing, "").replaceAll('"consumer"', '"w"');
+  program = replace(program, connecting, patient);
+  program = replace(program, policy, policy + options);
+  const end = program.indexOf(reading);
+  const logs = "  console.log(m.subject, m.string());\n";
+  return program.slice(0, end) + replace(allDay, logs, logs + work);
+}
+
+/**
+ * Starts a program that runs all day. Gives it when so many of its kind, by
+ * default one, wait for messages.
+ */
+async function startAllDay(server: NatsServer, code: string, copies = 1) {
+  using folder = await changed(code);
+  // It has read its file when it waits.
+  const options = { url: server.url, cwd: folder.path, limit: 150 };
+  const program = start(example, options);
+  try {
+    await untilItWaits(server, program, "w", copies);
+  } catch (err) {
+    await program[Symbol.asyncDispose]();
+    throw err;
+  }
+  return program;
+}
+
+/** Returns when a program that runs all day has all messages acked. */
+async function untilAllAcked(server: NatsServer, program: Program) {
+  await using admin = await connectAdmin(server);
+  const areAcked = async () => {
+    const { state } = await admin.jsm.streams.info("EVENTS");
+    const { ack_floor } = await admin.jsm.consumers.info("EVENTS", "w");
+    return ack_floor.stream_seq === state.last_seq;
+  };
+  // A message that is lost on its way comes again after `ack_wait`.
+  await until("all is acked", areAcked, program, 60);
+}
+
+/** Gives the lines that a program has printed so far. */
+const linesOf = ({ output }: Program) => output.stdout.split("\n").slice(0, -1);
+
+/** Returns when a program has printed so many lines. Gives them. */
+async function untilPrinted(program: Program, count: number) {
+  const enough = () => linesOf(program).length >= count;
+  await until(`${count} lines`, enough, program);
+  return linesOf(program);
+}
+
+describe("README.md and the guides", { concurrency: 6 }, () => {
+  test("run all day: outlives its server, and src/main.ts beside it", async () => {
     await using server = await startNatsServer();
-    await publishBefore(server, ["events.old"]);
-    const lines = await runChanged(code, server.url);
-    assert.deepEqual(lines, [old("events.old"), ...tenLines.slice(0, 9)]);
-    const [consumer] = await consumersOf(server);
-    const from = Date.parse(consumer!.config.opt_start_time!);
-    assert.ok(Math.abs(Date.now() - 3_600_000 - from) < 60_000);
-    for (let seconds = 0; (await consumersOf(server)).length > 0; seconds++) {
-      assert.ok(seconds < 75, "it is still there");
-      await pause(1_000);
+    await using program = await startAllDay(server, runAllDay());
+    await run(example, { url: server.url });
+    await untilAllAcked(server, program);
+    // After 20 s, a client with the default settings would give up.
+    for (const away of [0, 25_000]) {
+      await server.crash();
+      await pause(away);
+      await server.restart();
+      await publish(server, orders);
+      await untilAllAcked(server, program);
     }
+    program.kill("SIGTERM");
+    const { code, stdout } = await program.ended;
+    const subjects = new Set(
+      stdout.split("\n").map((line) => line.split(" ")[0]),
+    );
+    for (const i of numbers) {
+      assert.ok(
+        subjects.has(`events.${i}`) && subjects.has(orders[i]!),
+        stdout,
+      );
+    }
+    assert.equal(code, 0);
   });
 
-  for (const { name, code, before, again, prints, ...holds } of recipes) {
-    test(`recipe: ${name}`, async () => {
+  for (const away of [25_000, 0]) {
+    const what = away ? "the server is away for 25 s" : "an answer is lost";
+    test(`recipe: publish through an outage: ${what}`, async () => {
       await using server = await startNatsServer();
-      if (before) await publishBefore(server, before);
-      if (again) await run(example, { url: server.url });
-      const changed = code();
-      assert.deepEqual(await runChanged(changed, server.url), prints);
-      const { stored = 10, unacked = 0 } = holds;
-      const consumer = changed.includes('"second"') ? "second" : "consumer";
-      const state = await stateOf(server, consumer);
-      assert.deepEqual(state, { stored, unacked });
+      const act = async () => {
+        relay.cut("for a moment");
+        if (!away) return;
+        await server.crash();
+        await pause(away);
+        await server.restart();
+      };
+      const answer = /"EVENTS", *"seq"/;
+      await using relay = await startRelay(server.port, "server", answer, act);
+      const patience = replace(main, connecting, patient);
+      const code = replace(patience, publishing, block("msgID"));
+      await assertPrints(tenLines, code, relay.url);
+      assert.deepEqual(await stateOf(server), { stored: 10, ackedTo: 10 });
     });
   }
 
-  test("recipe: try again later, each time later", async () => {
-    const failing = `const work = async (m: JsMsg) => {
-      if (m.subject === "events.3") throw new Error("no");
-    };\n`;
-    const code = replace(main, acking, block("m.nak"));
-    await using server = await startNatsServer();
-    const changed = replace(code, above(get), failing);
-    assert.deepEqual(await runChanged(changed, server.url), tenLines);
-    assert.deepEqual(await stateOf(server), { stored: 10, unacked: 1 });
-    await using admin = await connectAdmin(server);
-    const consumer = await admin.js.consumers.get("EVENTS", "consumer");
-    const startedAt = performance.now();
-    const m = await consumer.next({ expires: 10_000 });
-    const ms = performance.now() - startedAt;
-    assert.equal(m?.info.deliveryCount, 2);
-    assert.ok(ms < 2_500, `after ${ms} ms instead of 2 s`);
-  });
-
-  test("recipe: publish once, although an answer is lost", async () => {
-    const code = replace(main, publishing, block("publishOnce"));
-    await using server = await startNatsServer();
-    let isCut = false;
-    await using relay = await startRelay(server.port, async (data, from) => {
-      if (isCut || from === "client" || !/"EVENTS", *"seq"/.test(data))
-        return data;
-      isCut = true;
-      relay.cut("for a moment");
+  for (const signal of ["SIGTERM", "SIGINT"] as const) {
+    test(`run all day: ${signal} while idle`, async () => {
+      await using server = await startNatsServer();
+      await using program = await startAllDay(server, runAllDay());
+      program.kill(signal);
+      const outcome = await program.ended;
+      assert.deepEqual(outcome, { code: 0, stdout: "", stderr: "" });
     });
-    assert.deepEqual(await runChanged(code, relay.url), tenLines);
-    assert.deepEqual(await stateOf(server), { stored: 10, unacked: 0 });
+  }
+
+  test("run all day: SIGTERM while at work, twice", async () => {
+    const work = `await delay(3_000);\nconsole.log("done");\n`;
+    await using server = await startNatsServer();
+    await using program = await startAllDay(server, runAllDay(work));
+    await publish(server, ["events.first", "events.second"]);
+    await untilPrinted(program, 1);
+    program.killGroup("SIGTERM");
+    await pause(500);
+    program.killGroup("SIGTERM");
+    const stdout = "events.first old\ndone\n";
+    assert.deepEqual(await program.ended, { code: 0, stdout, stderr: "" });
+    assert.deepEqual(await stateOf(server, "w"), { stored: 2, ackedTo: 1 });
   });
 
-  test("recipe: give up, and see what was given up", async () => {
+  for (const { what, act, says } of [
+    {
+      what: "its consumer is deleted",
+      act: (_: NatsServer, jsm: JetStreamManager) =>
+        jsm.consumers.delete("EVENTS", "w"),
+      says: /consumer deleted|consumer not found/,
+    },
+    {
+      what: "its server comes back without JetStream",
+      act: (server: NatsServer) => server.restart(""),
+      says: /no responders/,
+    },
+    {
+      what: "its server comes back and demands a login",
+      act: (server: NatsServer) => server.restart("-js --user a --pass b"),
+      says: /CONNECTION_CLOSED|Authorization Violation/,
+    },
+  ]) {
+    test(`run all day: ends with 1 when ${what}`, async () => {
+      await using server = await startNatsServer();
+      await using program = await startAllDay(server, runAllDay());
+      await using admin = await connectAdmin(server);
+      await act(server, admin.jsm);
+      const { code, stderr } = await program.ended;
+      assert.equal(code, 1);
+      assert.match(stderr, says);
+    });
+  }
+
+  test("run all day: tries again what fails, after 2 s, then 4 s", async () => {
+    const work = `console.log(m.subject, Date.now());
+      if (m.subject === "events.bad" && m.info.deliveryCount < 3)
+        throw new Error("no");\n`;
     await using server = await startNatsServer();
+    await using program = await startAllDay(server, runAllDay(work, ""));
+    await publish(server, ["events.bad", ...orders]);
+    await untilAllAcked(server, program);
+    const lines = (await untilPrinted(program, 26)).filter((line) =>
+      /\d{9}/.test(line),
+    );
+    const times = lines.flatMap((line) =>
+      line.startsWith("events.bad ") ? [Number(line.split(" ")[1])] : [],
+    );
+    assert.equal(times.length, 3);
+    const [first, second, third] = times as [number, number, number];
+    // It would also come again by itself, after 30 s.
+    assert.ok(second - first > 1_900 && second - first < 20_000, `${times}`);
+    assert.ok(third - second > 3_900 && third - second < 20_000, `${times}`);
+    const others = lines.findLastIndex((line) => line.includes("orders"));
+    assert.ok(others < lines.length - 1, "the others go on meanwhile");
+    const says = () =>
+      program.output.stderr.split("events.bad Error: no").length;
+    await until("each failure is printed", () => says() === 3, program);
+  });
+
+  test("run all day: two copies share the messages", async () => {
+    await using server = await startNatsServer();
+    const code = runAllDay("await delay(20);\n");
+    await using first = await startAllDay(server, code);
+    await using second = await startAllDay(server, code, 2);
+    await publish(server, [...orders, ...orders, ...orders]);
+    await untilAllAcked(server, first);
+    const lines = () => [linesOf(first).length, linesOf(second).length];
+    const all = () => lines()[0]! + lines()[1]! === 30;
+    await until("each is printed once", all, first);
+    assert.ok(!lines().includes(0), `${lines()}`);
+  });
+
+  test("run all day: another copy gets what a killed one left", async () => {
+    await using server = await startNatsServer();
+    const slow = runAllDay("await delay(600_000);\n");
+    await using first = await startAllDay(server, slow);
+    await publish(server, ["events.slow"]);
+    await untilPrinted(first, 1);
+    first.kill("SIGKILL");
+    await using second = await startAllDay(server, runAllDay());
+    await untilAllAcked(server, second);
+    await untilPrinted(second, 1);
+  });
+
+  test("run all day: longer work is not sent again", async () => {
+    const longer = block("m.working");
+    // Without `working`, it would be sent again after 12 s.
+    const code = runAllDay(
+      "await delay(14_000);\n",
+      "ack_wait: nanos(12_000),\n",
+    );
+    const working = replace(code, "    await work(m);\n", longer);
+    await using server = await startNatsServer();
+    await using program = await startAllDay(server, working);
+    await publish(server, ["events.long"]);
+    await untilAllAcked(server, program);
+    assert.deepEqual(await untilPrinted(program, 1), ["events.long old"]);
+  });
+
+  test("run all day: gives up after three tries, and tells", async () => {
+    const failing = runAllDay(
+      `throw new Error("no");\n`,
+      option("max_deliver: 3"),
+    );
+    const code = replace(
+      failing,
+      addConsumer.split("\n")[0]!,
+      `${block('"GIVEN_UP"')}${addConsumer.split("\n")[0]}`,
+    );
+    await using server = await startNatsServer();
+    await using program = await startAllDay(server, code);
+    await publish(server, ["events.bad"]);
     await using admin = await connectAdmin(server);
-    const five = replace(main, policy, option("max_deliver: 5"));
-    const code = replace(five, above(addConsumer), block('GIVEN_UP",'));
-    await runChanged(code, server.url);
-    await admin.js.publish("events.bad");
-    const consumer = await admin.js.consumers.get("EVENTS", "consumer");
-    for (let tries = 1; tries <= 5; tries++) {
-      const m = await consumer.next({ expires: 10_000 });
-      assert.equal(m?.info.deliveryCount, tries);
-      m.nak();
-    }
-    assert.equal(await consumer.next({ expires: 1_000 }), null);
-    const seen = replace(code, reading, block("advisories.fetch"));
-    const lines = await runChanged(seen, server.url);
-    assert.deepEqual(lines, ["gave up message 11, events.bad"]);
-  });
-
-  test("recipe: change what exists", async () => {
-    await using server = await startNatsServer();
-    await run(example, { url: server.url });
-    const week = option("max_age: nanos(7 * 86_400_000)");
-    const stream = replace(main, subjects, `, ${week}`);
-    const changed = replace(stream, policy, option("ack_wait: nanos(120_000)"));
-    await assert.rejects(runChanged(changed, server.url), /already in use/);
-    const update = block("jsm.streams.update");
-    const once = replace(changed, above(addStream), update);
-    assert.deepEqual(await runChanged(once, server.url), tenLines);
-    assert.deepEqual(await runChanged(changed, server.url), tenLines);
-    const [consumer] = await consumersOf(server);
-    assert.equal(consumer!.config.ack_wait, 120_000_000_000);
+    const advisories = await admin.js.consumers.get("GIVEN_UP");
+    const advisory = await advisories.next({ expires: 60_000 });
+    assert.equal(advisory?.json<{ stream_seq: number }>().stream_seq, 1);
+    assert.equal((await untilPrinted(program, 3)).length, 3);
+    const { stored } = await stateOf(server, "w");
+    assert.equal(stored, 1, "the message stays in the stream");
   });
 
   test("recipe: survive the loss of a server", async () => {
-    const copies = option("num_replicas: 3");
-    const code = replace(main, subjects, `, ${copies}`);
     const routes = [await freePort(), await freePort(), await freePort()];
     const all = routes.map((port) => `nats://127.0.0.1:${port}`).join();
-    const args = (i: number) =>
-      `-js -n ${i} --cluster_name c -cluster nats://127.0.0.1:${routes[i]} -routes ${all}`;
-    await using first = await startNatsServer(args(0));
-    await using second = await startNatsServer(args(1));
-    await using third = await startNatsServer(args(2));
+    const member = (i: number) => {
+      const cluster = `--cluster_name c -cluster nats://127.0.0.1:${routes[i]}`;
+      return startNatsServer(`-js -n ${i} ${cluster} -routes ${all}`);
+    };
+    await using first = await member(0);
+    await using second = await member(1);
+    await using third = await member(2);
     const url = [first, second, third].map((server) => server.url).join();
-    const answers = async (
-      ask: (jsm: JetStreamManager) => Promise<unknown>,
-    ) => {
-      await using admin = await connectAdmin(second);
+    const three = option("num_replicas: 3");
+    const code = replace(main, subjects, `${subjects}, ${three}`);
+    // It takes the servers some seconds until they can store three copies, and
+    // until they have a new leader.
+    type Ask = (jsm: JetStreamManager) => Promise<unknown>;
+    const succeeds = (ask: Ask) => async () => {
+      await using admin = await connectAdmin(second, 5_000);
       const answer = await ask(admin.jsm).catch(() => null);
       return answer !== null;
     };
-    // It takes the servers some seconds until they can store three copies.
-    const settings = { name: "EVENTS", subjects: ["events.>"] };
-    const add = () =>
-      answers((jsm) => jsm.streams.add({ ...settings, num_replicas: 3 }));
-    await until("three copies can be stored", add);
-    assert.deepEqual(await runChanged(code, url), tenLines);
-    await first.stop("SIGKILL");
-    const survives = () =>
-      answers(async (jsm) => {
-        const { state } = await jsm.streams.info("EVENTS");
-        const info = await jsm.consumers.info("EVENTS", "consumer");
-        assert.deepEqual([state.messages, info.ack_floor.stream_seq], [10, 10]);
-      });
-    await until("messages and acks are still there", survives);
+    const add = succeeds(({ streams }) =>
+      streams.add({ ...events, num_replicas: 3 }),
+    );
+    await until("three copies can be stored", add, undefined, 60);
+    await assertPrints(tenLines, code, url);
+    await first.crash();
+    const survive = succeeds(async (jsm) => {
+      const { state } = await jsm.streams.info("EVENTS");
+      const info = await jsm.consumers.info("EVENTS", "consumer");
+      assert.deepEqual([state.messages, info.ack_floor.stream_seq], [10, 10]);
+    });
+    await until("messages and acks are there", survive, undefined, 60);
+  });
+
+  for (const { name, program, before, prints, ...holds } of recipes) {
+    test(`recipe: ${name}`, async () => {
+      await using server = await startNatsServer();
+      if (before) await publish(server, before);
+      await assertPrints(prints, program(), server.url);
+      const { stored = 10, ackedTo = 10 } = holds;
+      assert.deepEqual(await stateOf(server), { stored, ackedTo });
+    });
+  }
+
+  test("recipe: number and time", async () => {
+    await using server = await startNatsServer();
+    const startedAt = Date.now();
+    const code = replace(main, printing, block("timestampNanos"));
+    const { lines } = await runChanged(code, server.url);
+    assert.equal(lines.length, 10);
+    for (const [i, line] of lines.entries()) {
+      const [number, time, subject] = line.split(" ");
+      assert.deepEqual([number, subject], [`${i + 1}`, `events.${i}`]);
+      const at = Date.parse(time!);
+      assert.ok(at >= startedAt - 1 && at <= Date.now() + 1, time);
+    }
+  });
+
+  test("recipe: from a time on", async () => {
+    const time = 'opt_start_time: "2026-01-31T08:00:00Z"';
+    const from = `deliver_policy: DeliverPolicy.StartTime, ${time}`;
+    await using server = await startNatsServer();
+    await publish(server, ["events.older"]);
+    await pause(10);
+    const between = new Date().toISOString();
+    await pause(10);
+    await publish(server, ["events.old"]);
+    const options = option(from).replace(/2026[^"]*/, between);
+    const code = replace(main, policy, policy + options);
+    const lines = [old("events.old"), ...tenLines.slice(0, 9)];
+    await assertPrints(lines, code, server.url);
+  });
+
+  test("recipe: a second reader gets every message, too", async () => {
+    await using server = await startNatsServer();
+    await run(example, { url: server.url });
+    const code = main.replaceAll('"consumer"', '"second"');
+    await assertPrints(tenLines, code, server.url);
+    const state = await stateOf(server, "second");
+    assert.deepEqual(state, { stored: 20, ackedTo: 10 });
+  });
+
+  test("recipe: all that is there, when a run left something", async () => {
+    await using server = await startNatsServer();
+    await publish(server, ["events.old"]);
+    await using admin = await connectAdmin(server);
+    const config = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
+    await admin.jsm.consumers.add("EVENTS", config);
+    const consumer = await admin.js.consumers.get("EVENTS", "consumer");
+    assert.ok(await consumer.next({ expires: 30_000 }));
+    const code = replace(main, reading, block("process.exitCode"));
+    const { code: exit, lines } = await runChanged(code, server.url);
+    assert.deepEqual([exit, lines.length], [1, 10]);
+  });
+
+  test("recipe: change what exists, and remove it", async () => {
+    await using server = await startNatsServer();
+    await run(example, { url: server.url });
+    const week = option("max_age: nanos(7 * 86_400_000)");
+    const minutes = option("ack_wait: nanos(120_000)");
+    const stream = replace(main, subjects, `${subjects}, ${week}`);
+    const code = replace(stream, policy, policy + minutes);
+    const { stderr } = await runChanged(code, server.url);
+    assert.match(stderr, /already in use/);
+    const once = replace(code, access, access + block("streams.update"));
+    await assertPrints(tenLines, once, server.url);
+    await assertPrints(tenLines, code, server.url);
+    await using admin = await connectAdmin(server);
+    const { config } = await admin.jsm.consumers.info("EVENTS", "consumer");
+    assert.equal(config.ack_wait, 120_000_000_000);
+    const removal = 'await jsm.streams.delete("EVENTS");';
+    assert.ok((await readFile("docs/recipes.md", "utf8")).includes(removal));
+    const removing = replace(code, closing, `${removal}\n${closing}`);
+    await assertPrints(tenLines, removing, server.url);
+    assert.deepEqual(await admin.jsm.streams.list().next(), []);
   });
 
   test("recipe: CommonJS", async () => {
-    const [first, ...rest] = main.split(/(?<=from "nats";\n)/);
-    assert.match(first!, /import/);
-    const code = block("async function main").replace(/ *\/\/.*\n/, () =>
-      rest.join(""),
-    );
-    await using server = await startNatsServer();
-    using folder = await temporaryProject(code);
-    await writeFile(join(folder.path, "package.json"), "{}");
-    const { path: cwd } = folder;
-    const { stdout, stderr } = await run(example, { url: server.url, cwd });
-    assert.equal(stderr, "");
-    assert.deepEqual(stdout.trimEnd().split("\n"), tenLines);
-  });
-
-  test("recipe: the newer packages", async () => {
     const guide = await readFile("docs/recipes.md", "utf8");
-    const diff = /^```diff\n(.*?)^```/ms.exec(guide)![1]!;
-    let code = main;
-    for (const [, removed, added] of diff.matchAll(
-      /((?:^-.*\n)+)((?:^\+.*\n)+)/gm,
-    )) {
-      const text = (lines: string) => lines.replace(/^./gm, "");
-      assert.ok(code.includes(text(removed!)), removed);
-      code = code.replace(text(removed!), text(added!));
-    }
-    using folder = await temporaryFolder();
-    const { path: cwd } = folder;
-    await writeFile(join(cwd, "main.ts"), code);
-    await writeFile(join(cwd, "package.json"), '{ "type": "module" }');
-    const packages = /`npm install (@nats-io[^`]*)`/.exec(guide)![1];
-    const install = `npm install --silent --no-audit --no-fund ${packages} tsx`;
-    assert.equal((await run(install, { cwd })).code, 0);
+    for (const words of ["async function main() { … }", "void main();"])
+      assert.ok(guide.includes(`\`${words}\``), words);
+    const imports = part("import {", "\n");
+    const body = replace(main, imports, "");
+    const code = `${imports}async function main() {${body}}\nvoid main();\n`;
     await using server = await startNatsServer();
-    const command = "node --import tsx main.ts";
-    const { stdout, stderr } = await run(command, { url: server.url, cwd });
-    assert.equal(stderr, "");
-    assert.deepEqual(stdout.trimEnd().split("\n"), tenLines);
-  });
-
-  test("recipe: see what the client sends", async () => {
-    await using server = await startNatsServer();
-    const code = replace(main, connecting, block("debug: true"));
-    const lines = await runChanged(code, server.url);
-    const sent = lines.filter((line) => /^< H?PUB events\./.test(line));
-    assert.equal(sent.length, 10);
+    using folder = await project(code, "commonjs");
+    const options = { url: server.url, cwd: folder.path };
+    const stdout = tenLines.map((line) => `${line}\n`).join("");
+    const outcome = await run(example, options);
+    assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
   });
 
   const logins = resolve("test/support/logins");
@@ -487,11 +694,7 @@ describe("README.md and the guides", { concurrency: 4 }, () => {
     {
       words: "certFile: NATS_CERT",
       server: `${tls} --tlsverify --tlscacert ${NATS_CA}`,
-      env: {
-        NATS_CERT: pem,
-        NATS_KEY: pem,
-        NODE_EXTRA_CA_CERTS: NATS_CA,
-      },
+      env: { NATS_CERT: pem, NATS_KEY: pem, NODE_EXTRA_CA_CERTS: NATS_CA },
     },
     {
       words: "tls: {} }",
@@ -505,24 +708,57 @@ describe("README.md and the guides", { concurrency: 4 }, () => {
       const refusal = await run(example, { url });
       assert.equal(refusal.code, 1, "the server lets everybody in");
       const code = replace(main, connecting, block(words));
-      assert.deepEqual(await runChanged(code, url, env), tenLines);
+      await assertPrints(tenLines, code, url, env);
     });
   }
 
   test("docs/connect.md: `tls: {}` sends nothing in clear", async () => {
+    used.add("tls: {}");
     await using server = await startNatsServer();
     let sent = "";
-    await using relay = await startRelay(server.port, async (data, from) => {
-      if (from === "client") sent += data;
-      return data;
-    });
+    const act = async (data: string) => void (sent += data);
+    await using relay = await startRelay(server.port, "client", /./s, act);
     const code = replace(main, connecting, block("tls: {} }"));
-    await assert.rejects(runChanged(code, relay.url), /NatsError: tls/);
+    const { stderr } = await runChanged(code, relay.url);
+    assert.match(stderr, /NatsError: tls/);
     assert.equal(sent, "");
   });
 
-  for (const guide of guides) {
-    test(`${guide} has links that lead somewhere`, async () => {
+  test("docs/troubleshooting.md: a proxy that ends TLS", async () => {
+    const conf = "-c test/support/logins/behind-proxy.conf";
+    await using server = await startNatsServer(conf);
+    const file = readFileSync(pem);
+    const proxy = createTlsServer({ cert: file, key: file }, (client) => {
+      const plain = connectTcp(server.port, "127.0.0.1");
+      client.on("error", () => plain.destroy());
+      client.pipe(plain).pipe(client);
+    });
+    await once(proxy.listen(await freePort(), "127.0.0.1"), "listening");
+    const { port } = proxy.address() as AddressInfo;
+    const connect = `connect({ servers, ${option("tls: { handshakeFirst: true }")}`;
+    const code = replace(main, "connect({ servers", connect);
+    const env = { NODE_EXTRA_CA_CERTS: NATS_CA };
+    await assertPrints(tenLines, code, `localhost:${port}`, env);
+    proxy.close();
+  });
+
+  test("docs/troubleshooting.md: a consumer that others have created", async () => {
+    await using server = await startNatsServer(
+      "-c test/support/logins/reader.conf",
+    );
+    await run(example, { url: server.url });
+    await publish(server, orders);
+    const login = 'user: "reader", pass: "reader"';
+    const prefix = option('inboxPrefix: "_INBOX_me"');
+    const connect = `connect({ servers, ${login}, ${prefix}`;
+    let code = replace(main, "connect({ servers", connect);
+    for (const part of [managing, addStream, addConsumer, publishing])
+      code = replace(code, part, "");
+    await assertPrints(orders.map(old), code, server.url);
+  });
+
+  test("all links lead somewhere", async () => {
+    for (const guide of guides) {
       const text = await readFile(guide, "utf8");
       for (const [, link] of text.matchAll(/\]\(([^)]+)\)/g)) {
         if (link!.startsWith("https://")) continue;
@@ -540,8 +776,11 @@ describe("README.md and the guides", { concurrency: 4 }, () => {
         );
         assert.ok(anchors.includes(anchor), `${link} leads to no heading`);
       }
-    });
-  }
+    }
+  });
+
+  const demo = `node --import tsx ${resolve("scripts/demo.ts")}`;
+  const isServers = (name: string) => name.startsWith("nats");
 
   test("npm run demo prints the ten lines, and leaves nothing", async () => {
     using folder = await temporaryFolder();
@@ -549,56 +788,33 @@ describe("README.md and the guides", { concurrency: 4 }, () => {
     const outcome = await run("npm run -s demo", { env });
     const stdout = tenLines.map((line) => `${line}\n`).join("");
     assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
-    const left = readdirSync(folder.path).filter((name) =>
-      name.startsWith("nats"),
-    );
-    assert.deepEqual(left, []);
+    assert.deepEqual(readdirSync(folder.path).filter(isServers), []);
   });
 
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     test(`npm run demo leaves nothing when it gets ${signal}`, async () => {
       const waits = 'console.log("waits"); setInterval(() => {}, 1_000);';
-      using folder = await temporaryProject(waits);
+      using folder = await project(waits);
       const { path: cwd } = folder;
-      const env = { TMPDIR: cwd };
-      const demo = `node --import tsx ${resolve("scripts/demo.ts")}`;
-      await using program = start(demo, { cwd, env });
-      const waiting = () => program.output.stdout === "waits\n";
-      await until("the example waits", waiting, program);
+      await using program = start(demo, { cwd, env: { TMPDIR: cwd } });
+      await untilPrinted(program, 1);
       // Ctrl-C in a terminal goes to the example, too; `kill` to the demo alone.
       if (signal === "SIGINT") program.killGroup(signal);
       else program.kill(signal);
       assert.notEqual((await program.ended).code, 0);
-      const left = readdirSync(cwd).filter((name) => name.startsWith("nats"));
-      assert.deepEqual(left, []);
+      assert.deepEqual(readdirSync(cwd).filter(isServers), []);
     });
   }
 
   test("npm run demo ends with the exit code of src/main.ts", async () => {
-    using folder = await temporaryProject("process.exit(7);");
-    const demo = `node --import tsx ${resolve("scripts/demo.ts")}`;
+    using folder = await project("process.exit(7);");
     assert.equal((await run(demo, { cwd: folder.path })).code, 7);
-  });
-
-  const compose = spawnSync("docker", ["compose", "version"]);
-  const skip = compose.status !== 0 && "needs `docker compose`";
-  test("docker-compose.yml fits together", { skip }, async () => {
-    const file = await run("docker compose config --format json");
-    assert.equal(file.code, 0, file.stderr);
-    const { services } = JSON.parse(file.stdout);
-    const { app, nats } = services;
-    assert.deepEqual(app.command, example.split(" "));
-    const url = new URL(app.environment.NATS_URL);
-    assert.ok(services[url.hostname] === nats, `${url.hostname} is no server`);
-    assert.equal(url.port, `${nats.ports[0].target}`);
-    assert.equal(nats.ports[0].host_ip, "127.0.0.1", "others can connect");
-    assert.equal(app.depends_on.nats.condition, "service_healthy");
   });
 
   after(() => {
     if (process.execArgv.some((arg) => arg.includes("test-name-pattern")))
       return;
-    const unknown = blocks.filter((block) => !used.has(block));
-    assert.deepEqual(unknown, [], "blocks that no test has run");
+    const unknown = [...code].filter((text) => !used.has(text));
+    assert.deepEqual(unknown, [], "code of the guides that no test has run");
   });
 });

@@ -24,53 +24,25 @@ function assertSuccess(outcome: Outcome, lines = tenLines) {
   assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
 }
 
-/** Throws unless the stream holds so many messages, and all are acked. */
-async function assertAllAcked(server: NatsServer, stored: number) {
-  assert.deepEqual(await stateOf(server), { stored, unacked: 0 });
-}
-
-/**
- * Gives what `startRelay` takes: calls `act` with the first of what one side
- * sends, before the other side gets it. What `act` gives goes on.
- */
-function onFirst(
-  side: Side,
-  pattern: RegExp,
-  act: (data: string) => Promise<string | void>,
-) {
-  let done = false;
-  return async (data: string, from: Side) => {
-    if (done || from !== side || !pattern.test(data)) return data;
-    done = true;
-    return act(data);
-  };
+/** Throws unless a run ended with 1, these lines, and these words on stderr. */
+function assertFailure(outcome: Outcome, says: RegExp, stdout = "") {
+  const { code, stderr } = outcome;
+  assert.deepEqual({ code, stdout: outcome.stdout }, { code: 1, stdout });
+  assert.match(stderr, says);
 }
 
 const events = { name: "EVENTS", subjects: ["events.>"] };
 const consumer = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
 
 // What keeps the example from starting, and the words on stderr that name it.
-const nowhere = "nats://127.0.0.1:1";
 const noStart: { what: string; server?: string; url?: string; says: RegExp }[] =
   [
-    { what: "no server", url: nowhere, says: /CONNECTION_REFUSED/ },
     {
-      what: "two dead servers",
-      url: `${nowhere},127.0.0.1:2`,
-      says: /REFUSED/,
+      what: "no server",
+      url: "nats://127.0.0.1:1",
+      says: /CONNECTION_REFUSED.*ECONNREFUSED 127\.0\.0\.1:1\b/s,
     },
-    {
-      what: "an unknown host",
-      url: "no-host.invalid",
-      says: /ENOTFOUND no-host/,
-    },
-    { what: "no address", url: "no address", says: /Invalid URL/ },
     { what: "a server without JetStream", server: "", says: /503/ },
-    {
-      what: "an account without JetStream",
-      server: "-c test/support/logins/no-jetstream.conf",
-      says: /503/,
-    },
     {
       what: "a server that demands a login",
       server: "-js --user me --pass secret",
@@ -91,24 +63,10 @@ const existing: {
     says: /stream name already in use with a different configuration/,
   },
   {
-    what: "another stream with some of the subjects",
-    add: (jsm) => jsm.streams.add({ name: "PART", subjects: ["events.*"] }),
-    says: /subjects overlap with an existing stream/,
-  },
-  {
     what: "the consumer without acks",
     add: async (jsm) => {
       await jsm.streams.add(events);
       const settings = { ...consumer, ack_policy: AckPolicy.None };
-      await jsm.consumers.add("EVENTS", settings);
-    },
-    says: /consumer already exists|can not be updated/,
-  },
-  {
-    what: "a push consumer of the same name",
-    add: async (jsm) => {
-      await jsm.streams.add(events);
-      const settings = { ...consumer, deliver_subject: "pushed" };
       await jsm.consumers.add("EVENTS", settings);
     },
     says: /consumer already exists|can not be updated/,
@@ -132,57 +90,43 @@ const cuts: { step: string; from: Side; lost: RegExp; survives?: true }[] = [
   { step: "acks", from: "server", lost: /MSG _INBOX\S+ \S+ +0\r/ },
 ];
 
+type Act = (server: NatsServer, jsm: JetStreamManager) => Promise<unknown>;
+const deletesConsumer: Act = (_, jsm) =>
+  jsm.consumers.delete("EVENTS", "consumer");
+const deletesStream: Act = (_, jsm) => jsm.streams.delete("EVENTS");
+
 // What happens just before the server gets the first ack.
-const beforeAcks: {
-  what: string;
-  server?: string;
-  act: (server: NatsServer, jsm: JetStreamManager) => Promise<unknown>;
-  says: RegExp;
-}[] = [
-  {
-    what: "the server freezes",
-    act: (server) => server.freeze(),
-    says: /TIMEOUT/,
-  },
-  {
-    what: "nothing, but the user may not ack",
-    server: "-c test/support/logins/ack-denied.conf",
-    act: async () => {},
-    says: /Permissions Violation for Publish to "\$JS\.ACK/,
-  },
-  {
-    what: "the consumer is deleted",
-    act: (_, jsm) => jsm.consumers.delete("EVENTS", "consumer"),
-    says: /503/,
-  },
-  {
-    what: "the stream is deleted",
-    act: (_, jsm) => jsm.streams.delete("EVENTS"),
-    says: /503/,
-  },
-];
+const beforeAcks: { what: string; server?: string; act: Act; says: RegExp }[] =
+  [
+    { what: "it is lost", act: async () => "", says: /TIMEOUT/ },
+    {
+      what: "nothing, but the user may not ack",
+      server: "-c test/support/logins/ack-denied.conf",
+      act: async () => {},
+      says: /Permissions Violation for Publish to "\$JS\.ACK/,
+    },
+    { what: "the consumer is deleted", act: deletesConsumer, says: /503/ },
+    { what: "the stream is deleted", act: deletesStream, says: /503/ },
+  ];
 
 // What happens while the example waits for messages, and the words with which
-// it ends then; without words, it goes on and reads ten messages.
-const whileWaiting: {
-  what: string;
-  act: (server: NatsServer, jsm: JetStreamManager) => Promise<unknown>;
-  says?: RegExp;
-}[] = [
+// it ends then; without words, it goes on and reads ten messages. If the client
+// looks the consumer up before it is told, it says that there is none.
+const whileWaiting: { what: string; act: Act; says?: RegExp }[] = [
   {
     what: "the consumer is deleted",
-    act: (_, jsm) => jsm.consumers.delete("EVENTS", "consumer"),
-    says: /consumer deleted/,
+    act: deletesConsumer,
+    says: /consumer (deleted|not found)/,
   },
   {
     what: "the stream is deleted",
-    act: (_, jsm) => jsm.streams.delete("EVENTS"),
-    says: /consumer deleted/,
+    act: deletesStream,
+    says: /consumer deleted|(consumer|stream) not found/,
   },
   {
     what: "the server comes back without its data",
     act: (server) => server.restart(`-js -sd ${server.folder}/empty`),
-    says: /stream not found/,
+    says: /(stream|consumer) not found/,
   },
   {
     what: "the server crashes and comes back",
@@ -190,10 +134,11 @@ const whileWaiting: {
   },
 ];
 
-describe("src/main.ts", { concurrency: 12 }, () => {
+describe("src/main.ts", { concurrency: 8 }, () => {
   test("shares the messages with other runs", async () => {
     await using server = await startNatsServer();
-    const runs = [1, 2, 3].map(() => run(example, { url: server.url }));
+    const options = { url: server.url, limit: 90 };
+    const runs = [1, 2, 3].map(() => run(example, options));
     const lines: string[] = [];
     for (const { code, stdout, stderr } of await Promise.all(runs)) {
       assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
@@ -202,7 +147,7 @@ describe("src/main.ts", { concurrency: 12 }, () => {
     }
     const expected = tenLines.flatMap((line) => [line, line, line]);
     assert.deepEqual(lines.sort(), expected, "no message is printed twice");
-    await assertAllAcked(server, 30);
+    assert.deepEqual(await stateOf(server), { stored: 30, ackedTo: 30 });
   });
 
   for (const { step, from, lost, survives } of cuts) {
@@ -210,19 +155,24 @@ describe("src/main.ts", { concurrency: 12 }, () => {
       const what = from === "client" ? "request" : "answer";
       test(`cut off ${time} as it ${step}, ${what} lost`, async () => {
         await using server = await startNatsServer();
-        const intercept = onFirst(from, lost, async () => relay.cut(time));
-        await using relay = await startRelay(server.port, intercept);
-        const outcome = await run(example, { url: relay.url, limit: 60 });
+        await using relay = await startRelay(
+          server.port,
+          from,
+          lost,
+          async () => relay.cut(time),
+        );
+        // A message that is lost on its way comes again after 30 s.
+        const outcome = await run(example, { url: relay.url, limit: 90 });
+        const { stored, ackedTo } = await stateOf(server);
         if (survives && time === "for a moment") {
           assertSuccess(outcome);
-          await assertAllAcked(server, 10);
+          assert.deepEqual({ stored, ackedTo }, { stored: 10, ackedTo: 10 });
           return;
         }
         // Node.js ends with 13 when nothing is left that could end the wait.
         assert.equal(outcome.code, survives ? 13 : 1, outcome.stderr);
-        const { stored, unacked } = await stateOf(server);
         const printed = outcome.stdout.split("\n").length - 1;
-        assert.ok(stored - unacked <= printed, "acked, but not printed");
+        assert.ok(ackedTo <= printed, "acked, but not printed");
       });
     }
   }
@@ -232,68 +182,42 @@ describe("src/main.ts", { concurrency: 12 }, () => {
       await using server = await startNatsServer();
       await using admin = await connectAdmin(server);
       // Its ten messages are deleted before it asks for them.
-      const intercept = onFirst("client", /MSG\.NEXT/, async (request) => {
-        await admin.jsm.streams.purge("EVENTS");
-        return request;
-      });
-      await using relay = await startRelay(server.port, intercept);
-      await using program = start(example, { url: relay.url });
+      await using relay = await startRelay(
+        server.port,
+        "client",
+        /MSG\.NEXT/,
+        async (request) => {
+          await admin.jsm.streams.purge("EVENTS");
+          return request;
+        },
+      );
+      await using program = start(example, { url: relay.url, limit: 60 });
       await untilItWaits(server, program);
-      const actsAt = performance.now();
       await act(server, admin.jsm);
-      if (says) {
-        const { code, stdout, stderr } = await program.ended;
-        assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
-        assert.match(stderr, says);
-        assert.ok(performance.now() - actsAt < 10_000, "within seconds");
-        return;
-      }
+      if (says) return assertFailure(await program.ended, says);
       await untilItWaits(server, program);
-      await using later = await connectAdmin(server);
       for (let i = 0; i < 10; i++)
-        await later.js.publish(`events.${i}`, "data");
+        await admin.js.publish(`events.${i}`, "data");
       assertSuccess(await program.ended);
-      await assertAllAcked(server, 10);
+      assert.deepEqual(await stateOf(server), { stored: 10, ackedTo: 20 });
     });
   }
 
   for (const { what, server: args, act, says } of beforeAcks) {
-    test(`before the server gets an ack: ${what}`, async () => {
+    test(`before the server gets the first ack: ${what}`, async () => {
       await using server = await startNatsServer(args);
       await using admin = await connectAdmin(server);
-      const intercept = onFirst("client", /PUB \$JS\.ACK/, async (ack) => {
-        await act(server, admin.jsm);
-        return ack;
-      });
-      await using relay = await startRelay(server.port, intercept);
-      const outcome = await run(example, { url: relay.url, limit: 60 });
-      const { code, stdout, stderr } = outcome;
-      assert.deepEqual(
-        { code, stdout },
-        { code: 1, stdout: `${tenLines[0]}\n` },
+      await using relay = await startRelay(
+        server.port,
+        "client",
+        /PUB \$JS\.ACK/,
+        async (ack) => {
+          const replacement = await act(server, admin.jsm);
+          return replacement === "" ? "" : ack;
+        },
       );
-      assert.match(stderr, says);
-    });
-  }
-
-  const { features } = process;
-  const stripsTypes = "typescript" in features && features.typescript;
-  const skipOld = !stripsTypes && "needs Node.js 22.18 or later";
-  for (const { command, skip } of [
-    { command: "npx tsx src/main.ts", skip: false },
-    { command: "node src/main.ts", skip: skipOld },
-  ]) {
-    test(`prints the ten lines, twice: ${command}`, { skip }, async () => {
-      await using server = await startNatsServer();
-      assertSuccess(await run(command, { url: server.url }));
-      await assertAllAcked(server, 10);
-      assertSuccess(await run(command, { url: server.url }));
-      await assertAllAcked(server, 20);
-      await using admin = await connectAdmin(server);
-      const { config } = await admin.jsm.consumers.info("EVENTS", "consumer");
-      assert.equal(config.durable_name, "consumer");
-      assert.equal(config.deliver_subject, undefined, "a pull consumer");
-      assert.equal(config.ack_policy, AckPolicy.Explicit);
+      const outcome = await run(example, { url: relay.url, limit: 60 });
+      assertFailure(outcome, says, `${tenLines[0]}\n`);
     });
   }
 
@@ -303,30 +227,23 @@ describe("src/main.ts", { concurrency: 12 }, () => {
     await admin.jsm.streams.add(events);
     await admin.js.publish("events.before", 'say\n"hi"');
     for (let i = 0; i < 30; i++) await admin.js.publish("events.empty");
-    const first =
-      'got message on subject events.before with payload "say\\n\\"hi\\""';
+    const first = String.raw`got message on subject events.before with payload "say\n\"hi\""`;
     const empty = 'got message on subject events.empty with payload ""';
     const lines = [first, ...Array<string>(9).fill(empty)];
     assertSuccess(await run(example, { url: server.url }), lines);
-    assert.deepEqual(await stateOf(server), { stored: 41, unacked: 31 });
+    assert.deepEqual(await stateOf(server), { stored: 41, ackedTo: 10 });
     const info = await admin.jsm.consumers.info("EVENTS", "consumer");
     const ahead = info.num_ack_pending;
     assert.ok(ahead <= 10, `${ahead} were fetched and not read`);
   });
 
-  // The client tries several in random order, so it mostly meets a dead one.
-  const dead = tenLines.map((_, i) => `nats://127.0.0.1:${i + 1}`).join();
-  for (const address of [
-    "127.0.0.1:PORT",
-    `${dead},nats://127.0.0.1:PORT`,
-    " 127.0.0.1:PORT , nats://127.0.0.1:1",
-  ]) {
-    test(`connects to "${address}"`, async () => {
-      await using server = await startNatsServer();
-      const url = address.replace("PORT", `${server.port}`);
-      assertSuccess(await run(example, { url }));
-    });
-  }
+  test("connects to one of several servers", async () => {
+    await using server = await startNatsServer();
+    // The client tries them in random order, so it mostly meets a dead one.
+    const dead = tenLines.map((_, i) => `nats://127.0.0.1:${i + 1}`);
+    const url = [...dead, server.url].join();
+    assertSuccess(await run(example, { url }));
+  });
 
   const canUnshare = spawnSync("unshare", ["-rn", "true"]).status === 0;
   const skip = !canUnshare && "needs `unshare -rn`, for a network of its own";
@@ -342,10 +259,7 @@ describe("src/main.ts", { concurrency: 12 }, () => {
   for (const { what, server: args, url, says } of noStart) {
     test(`fails where there is ${what}`, async () => {
       await using server = await startNatsServer(args);
-      const outcome = await run(example, { url: url ?? server.url });
-      const { code, stdout, stderr } = outcome;
-      assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
-      assert.match(stderr, says);
+      assertFailure(await run(example, { url: url ?? server.url }), says);
     });
   }
 
@@ -357,16 +271,12 @@ describe("src/main.ts", { concurrency: 12 }, () => {
       await add(admin.jsm);
       await admin.js.publish("events.kept");
       const state = async () => {
-        const [stream, ...others] = await streams.list().next();
-        const { config, state } = stream!;
-        const list = await consumers.list(config.name).next();
-        return { config, state, others, list: list.map((c) => c.config) };
+        const { config, state } = await streams.info("EVENTS");
+        const list = await consumers.list("EVENTS").next();
+        return { config, state, consumers: list.map((c) => c.config) };
       };
       const before = await state();
-      const outcome = await run(example, { url: server.url });
-      const { code, stdout, stderr } = outcome;
-      assert.deepEqual({ code, stdout }, { code: 1, stdout: "" });
-      assert.match(stderr, says);
+      assertFailure(await run(example, { url: server.url }), says);
       assert.deepEqual(await state(), before);
     });
   }

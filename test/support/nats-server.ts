@@ -1,27 +1,32 @@
 import { once } from "node:events";
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { existsSync } from "node:fs";
 import { createServer } from "node:net";
-import { delimiter, join } from "node:path";
+import { join } from "node:path";
 import { connect } from "nats";
 import { start, temporaryFolder, until, type Program } from "./program.ts";
 
 export type NatsServer = Awaited<ReturnType<typeof startNatsServer>>;
 
-// Each test file has its own process, and so its own ports.
-let nextPort = 10_000 + (process.pid % 40) * 500;
+async function isFree(port: number) {
+  const server = createServer().unref().listen(port, "127.0.0.1");
+  return { server, free: await once(server, "listening").catch(() => null) };
+}
 
-/**
- * Gives a port of 127.0.0.1 on which nothing listens. It is none of those that
- * the system picks by itself, so it stays free while its server is away.
- */
+// Each process that tests has 400 ports of its own. It listens on the first one,
+// so that no other takes them. They are none of those that the system picks by
+// itself, so the port of a server stays free while that server is away.
+let port = 0;
+do port = 10_000 + 400 * Math.floor(Math.random() * 50);
+while (!(await isFree(port)).free);
+
+/** Gives a port of 127.0.0.1 on which nothing listens. */
 export async function freePort(): Promise<number> {
-  const port = nextPort++;
-  const server = createServer().listen(port, "127.0.0.1");
-  const free = await once(server, "listening").catch(() => null);
+  const candidate = ++port;
+  const { server, free } = await isFree(candidate);
   if (!free) return freePort();
   server.close();
   await once(server, "close");
-  return port;
+  return candidate;
 }
 
 /**
@@ -42,14 +47,9 @@ export async function startNatsServer(args = "-js") {
     /** Where it listens, in the form that `NATS_URL` takes. */
     url: `nats://127.0.0.1:${port}`,
     folder: folder.path,
-    /** Freezes it. Returns when all its threads stand still. */
-    async freeze() {
-      program.kill("SIGSTOP");
-      await until("it is frozen", () => isFrozen(program.pid!), program);
-    },
-    /** Ends it. SIGTERM: it stores what it has; SIGKILL: a crash. */
-    async stop(signal: NodeJS.Signals) {
-      program.kill(signal);
+    /** Kills it, as a crash does. */
+    async crash() {
+      program.kill("SIGKILL");
       await program.ended;
     },
     /** Starts it on the same port again, after a crash if it runs. */
@@ -67,9 +67,7 @@ export async function startNatsServer(args = "-js") {
 async function launch(folder: string, port: number, args: string) {
   const place = `-a 127.0.0.1 -p ${port} -sd ${folder}`;
   const command = `nats-server ${place} --ports_file_dir ${folder} ${args}`;
-  // Debian installs it into /usr/sbin, which is on root's PATH only.
-  const env = { PATH: `${process.env.PATH}${delimiter}/usr/sbin` };
-  const program = start(command, { env, limit: 600 });
+  const program = start(command, { limit: 600 });
   // The server writes this file when it listens.
   const ports = join(folder, `nats-server_${program.pid}.ports`);
   try {
@@ -81,25 +79,16 @@ async function launch(folder: string, port: number, args: string) {
   return program;
 }
 
-// Looks at the state of each thread, which stands behind the program's name.
-// Systems without /proc are believed.
-function isFrozen(pid: number) {
-  const tasks = `/proc/${pid}/task`;
-  if (!existsSync(tasks)) return true;
-  return readdirSync(tasks).every((task) =>
-    readFileSync(`${tasks}/${task}/stat`, "utf8").includes(") T "),
-  );
-}
-
 /**
- * Opens a connection to a server, past every relay. Gives it with its `jsm` and
- * `js`; disposing of it closes it.
+ * Opens a connection to a server, past every relay. Gives its `jsm` and `js`,
+ * which wait for so many ms, by default a minute; disposing of it closes it.
  */
-export async function connectAdmin(server: NatsServer) {
-  const nc = await connect({ servers: server.url, maxReconnectAttempts: -1 });
-  const jsm = await nc.jetstreamManager({ checkAPI: false });
-  const js = nc.jetstream();
-  return { nc, jsm, js, [Symbol.asyncDispose]: () => nc.close() };
+export async function connectAdmin(server: { url: string }, timeout = 60_000) {
+  const options = { servers: server.url, timeout, maxReconnectAttempts: -1 };
+  const nc = await connect(options);
+  const jsm = await nc.jetstreamManager({ timeout, checkAPI: false });
+  const js = nc.jetstream({ timeout });
+  return { jsm, js, [Symbol.asyncDispose]: () => nc.close() };
 }
 
 function nullIfNotFound(err: Error) {
@@ -109,8 +98,8 @@ function nullIfNotFound(err: Error) {
 
 /**
  * Gives how many messages the stream EVENTS of a server with JetStream stores,
- * and how many of them a consumer, by default the example's, has yet to get
- * acked. What is not there counts 0.
+ * and up to which number a consumer, by default the example's, has all acked.
+ * What is not there counts 0.
  */
 export async function stateOf(server: NatsServer, name = "consumer") {
   await using admin = await connectAdmin(server);
@@ -118,25 +107,28 @@ export async function stateOf(server: NatsServer, name = "consumer") {
   const stream = await streams.info("EVENTS").catch(nullIfNotFound);
   const info = consumers.info("EVENTS", name);
   const consumer = await info.catch(nullIfNotFound);
-  const { num_pending = 0, num_ack_pending = 0 } = consumer ?? {};
-  const stored = stream?.state.messages ?? 0;
-  return { stored, unacked: num_pending + num_ack_pending };
+  return {
+    stored: stream?.state.messages ?? 0,
+    ackedTo: consumer?.ack_floor.stream_seq ?? 0,
+  };
 }
 
 /**
- * Returns when a request for messages waits at a consumer, by default the
- * example's. Throws if the program that is to send it ends before.
+ * Returns when so many requests for messages, by default one, wait at a consumer,
+ * by default the example's. Throws if the program that is to send the last one
+ * ends before.
  */
 export async function untilItWaits(
   server: NatsServer,
   program: Program,
   name = "consumer",
+  count = 1,
 ) {
+  await using admin = await connectAdmin(server);
   const waits = async () => {
-    await using admin = await connectAdmin(server);
-    const { consumers } = admin.jsm;
-    const info = await consumers.info("EVENTS", name).catch(() => null);
-    return (info?.num_waiting ?? 0) > 0;
+    const info = admin.jsm.consumers.info("EVENTS", name);
+    const { num_waiting } = (await info.catch(nullIfNotFound)) ?? {};
+    return (num_waiting ?? 0) >= count;
   };
   await until("it waits for messages", waits, program);
 }

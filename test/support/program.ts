@@ -1,9 +1,9 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
-import { mkdir, mkdtemp, symlink, writeFile } from "node:fs/promises";
+import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { delimiter, join } from "node:path";
 import { setTimeout as pause } from "node:timers/promises";
 
 /** How a program ended: its exit code, or the signal that ended it. */
@@ -49,35 +49,30 @@ export async function temporaryFolder() {
   };
 }
 
-/**
- * Makes a project in a temporary folder, with the packages of this one. Takes the
- * text of its src/main.ts. Gives its path; disposing of it removes it.
- */
-export async function temporaryProject(code: string) {
-  const folder = await temporaryFolder();
-  const inFolder = (name: string) => join(folder.path, name);
-  await mkdir(inFolder("src"));
-  await writeFile(inFolder("src/main.ts"), code);
-  await writeFile(inFolder("package.json"), '{ "type": "module" }');
-  await symlink(resolve("node_modules"), inFolder("node_modules"));
-  return folder;
-}
+// Nothing else of the environment reaches a program: colours, proxies and
+// options of Node.js depend on where the tests run. Debian installs nats-server
+// into /usr/sbin, which is on root's PATH only.
+const environment = {
+  PATH: `${process.env.PATH}${delimiter}/usr/sbin`,
+  HOME: process.env.HOME,
+  TMPDIR: process.env.TMPDIR,
+};
 
 /**
  * Starts a command in a process group of its own, as in a terminal. Takes the
  * command, with a space between the words. `url` is the value of NATS_URL, by
  * default it is not set; `env` has further variables; `cwd` is the folder in
- * which it runs, by default the project; after `limit` seconds, by default 80, it
+ * which it runs, by default the project; after `limit` seconds, by default 30, it
  * is killed. Gives the program; disposing of it kills it and all it has started.
  */
 export function start(
   command: string,
   options: { url?: string; env?: object; cwd?: string; limit?: number } = {},
 ) {
-  const { url, cwd = ".", limit = 80 } = options;
-  const [file, ...args] = command.trim().split(" ");
-  const env = { ...process.env, NATS_URL: url, ...options.env };
-  const child = spawn(file!, args, { cwd, env, detached: true });
+  const { url, cwd, limit = 30 } = options;
+  const [file = "", ...args] = command.trim().split(" ");
+  const env = { ...environment, NATS_URL: url, ...options.env };
+  const child = spawn(file, args, { cwd, env, detached: true });
   const output = { stdout: "", stderr: "" };
   for (const name of ["stdout", "stderr"] as const)
     child[name].setEncoding("utf8").on("data", (text) => {
@@ -95,7 +90,7 @@ export function start(
   const cleanup = () => killGroup();
   cleanups.add(cleanup);
   const timer = setTimeout(() => {
-    output.stderr += `(killed after ${limit} s)`;
+    output.stderr += `(did not end within ${limit} s, and was killed)`;
     killGroup();
   }, limit * 1_000);
   const ended = once(child, "close")
@@ -112,8 +107,6 @@ export function start(
     pid: child.pid,
     /** What it has printed so far. */
     output,
-    /** Calls a function with each piece of what it prints on stdout. */
-    onStdout: (tell: (text: string) => void) => child.stdout.on("data", tell),
     /** Resolves with how it ended; rejects if there is no such command. */
     ended,
     /** Sends a signal to the program alone. */
@@ -135,14 +128,15 @@ export async function run(...args: Parameters<typeof start>) {
 
 /**
  * Returns when a condition has come about, which is looked at every 50 ms.
- * Takes what it is, for the report; the condition; and the program that is to
- * bring it about, if one is. Throws if that program has ended, with what it
- * printed, and after 80 s.
+ * Takes what it is, for the report; the condition; the program that is to bring
+ * it about, if one is; and how many seconds it may take. Throws after that, and
+ * if the program has ended, with what it printed.
  */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,
   program?: Program,
+  limit = 30,
 ) {
   let outcome: Outcome | undefined;
   let failure: Error | undefined;
@@ -151,15 +145,17 @@ export async function until(
     (err) => (failure = err),
   );
   const startedAt = performance.now();
-  while (!(await condition())) {
+  for (;;) {
+    // It may end as the condition is looked at, so this comes first.
+    const ended = outcome;
     if (failure) throw failure;
-    if (outcome) {
-      const { code, stdout, stderr } = outcome;
-      const printed = `${stdout}${stderr}`.slice(-3_000);
-      throw new Error(`ended with ${code} before: ${what}\n${printed}`);
-    }
-    if (performance.now() - startedAt > 80_000)
-      throw new Error(`not within 80 s: ${what}`);
+    if (await condition()) return;
+    const { stdout, stderr } = program?.output ?? { stdout: "", stderr: "" };
+    const printed = `${stdout}${stderr}`.slice(-3_000);
+    if (ended)
+      throw new Error(`ended with ${ended.code} before: ${what}\n${printed}`);
+    if (performance.now() - startedAt > limit * 1_000)
+      throw new Error(`not within ${limit} s: ${what}\n${printed}`);
     await pause(50);
   }
 }

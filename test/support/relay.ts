@@ -6,28 +6,31 @@ export type Side = "client" | "server";
 
 /**
  * Starts a TCP relay on 127.0.0.1. Takes the port of 127.0.0.1 to which it
- * leads, and what is called with each chunk of data as it arrives, one character
- * for each byte. What that gives goes on instead, in the same order; nothing, or
- * "", goes nowhere. Gives the relay, ready for clients; disposing of it breaks
- * its connections.
+ * leads; and a side, a pattern, and what is called with the first that this side
+ * sends and that matches, one character for each byte, before the other side
+ * gets it. What that gives goes on instead; nothing goes nowhere. Gives the
+ * relay, ready for clients; disposing of it breaks its connections.
  */
 export async function startRelay(
   target: number,
-  intercept = async (data: string, _from: Side): Promise<string | void> => data,
+  from: Side,
+  pattern: RegExp,
+  act: (data: string) => Promise<string | void>,
 ) {
   const sockets = new Set<Socket>();
-  const dead = new Set<Socket>();
+  let hasActed = false;
 
-  function forward(from: Side, source: Socket, sink: Socket) {
-    let earlier = Promise.resolve();
+  function forward(side: Side, source: Socket, sink: Socket) {
+    let earlier: Promise<unknown> = Promise.resolve();
     sockets.add(source);
     source.setNoDelay().setEncoding("latin1");
     source.on("data", (data: string) => {
-      if (dead.has(source)) return;
-      const result = intercept(data, from);
+      const isFirst = !hasActed && side === from && pattern.test(data);
+      hasActed ||= isFirst;
+      const result = isFirst ? act(data) : data;
       earlier = earlier.then(async () => {
         const passed = await result;
-        if (passed && !dead.has(sink)) sink.write(passed, "latin1");
+        if (passed && sockets.has(source)) sink.write(passed, "latin1");
       });
     });
     // A connection that breaks is what the tests are about: it breaks both.
@@ -45,15 +48,11 @@ export async function startRelay(
   const relay = {
     /** Where it listens, in the form that `NATS_URL` takes. */
     url: `nats://127.0.0.1:${port}`,
-    /** The connections that there are pass on nothing more, but stay open. */
-    goDead() {
-      for (const socket of sockets) dead.add(socket);
-    },
     /** Breaks the connections that there are, and for good refuses new ones. */
     cut(time: "for a moment" | "for good") {
       if (time === "for good") listener.close();
-      relay.goDead();
       for (const socket of sockets) socket.destroy();
+      sockets.clear();
     },
     [Symbol.asyncDispose]: async () => relay.cut("for good"),
   };
