@@ -34,14 +34,11 @@ function assertFailure(outcome: Outcome, says: RegExp, stdout = "") {
 const events = { name: "EVENTS", subjects: ["events.>"] };
 const consumer = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
 
+const nowhere = "nats://127.0.0.1:1";
 // What keeps the example from starting, and the words on stderr that name it.
 const noStart: { what: string; server?: string; url?: string; says: RegExp }[] =
   [
-    {
-      what: "no server",
-      url: "nats://127.0.0.1:1",
-      says: /CONNECTION_REFUSED.*ECONNREFUSED 127\.0\.0\.1:1\b/s,
-    },
+    { what: "no server", url: nowhere, says: /ECONNREFUSED 127\.0\.0\.1:1\b/ },
     { what: "a server without JetStream", server: "", says: /503/ },
     {
       what: "a server that demands a login",
