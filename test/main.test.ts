@@ -36,32 +36,28 @@ const consumer = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
 
 const nowhere = "nats://127.0.0.1:1";
 // What keeps the example from starting, and the words on stderr that name it.
-const noStart: { what: string; server?: string; url?: string; says: RegExp }[] =
-  [
-    { what: "no server", url: nowhere, says: /ECONNREFUSED 127\.0\.0\.1:1\b/ },
-    { what: "a server without JetStream", server: "", says: /503/ },
-    {
-      what: "a server that demands a login",
-      server: "-js --user me --pass secret",
-      says: /Authorization Violation/,
-    },
-  ];
+const noStart = [
+  { what: "no server", url: nowhere, says: /ECONNREFUSED 127\.0\.0\.1:1\b/ },
+  { what: "a server without JetStream", server: "", says: /503/ },
+  {
+    what: "a server that demands a login",
+    server: "-js --user me --pass secret",
+    says: /Authorization Violation/,
+  },
+];
 
 // What is there before the example runs, and stays as it is. A consumer with
 // other settings is changed by nats-server 2.9 where it can.
-const existing: {
-  what: string;
-  add: (jsm: JetStreamManager) => Promise<unknown>;
-  says: RegExp;
-}[] = [
+const existing = [
   {
     what: "the stream with a limit",
-    add: (jsm) => jsm.streams.add({ ...events, max_msgs: 100 }),
+    add: (jsm: JetStreamManager) =>
+      jsm.streams.add({ ...events, max_msgs: 100 }),
     says: /stream name already in use with a different configuration/,
   },
   {
     what: "the consumer without acks",
-    add: async (jsm) => {
+    add: async (jsm: JetStreamManager) => {
       await jsm.streams.add(events);
       const settings = { ...consumer, ack_policy: AckPolicy.None };
       await jsm.consumers.add("EVENTS", settings);
@@ -152,12 +148,8 @@ describe("src/main.ts", { concurrency: 8 }, () => {
       const what = from === "client" ? "request" : "answer";
       test(`cut off ${time} as it ${step}, ${what} lost`, async () => {
         await using server = await startNatsServer();
-        await using relay = await startRelay(
-          server.port,
-          from,
-          lost,
-          async () => relay.cut(time),
-        );
+        const act = async () => relay.cut(time);
+        await using relay = await startRelay(server.port, from, lost, act);
         // A message that is lost on its way comes again after 30 s.
         const outcome = await run(example, { url: relay.url, limit: 90 });
         const { stored, ackedTo } = await stateOf(server);
@@ -179,22 +171,21 @@ describe("src/main.ts", { concurrency: 8 }, () => {
       await using server = await startNatsServer();
       await using admin = await connectAdmin(server);
       // Its ten messages are deleted before it asks for them.
-      await using relay = await startRelay(
-        server.port,
-        "client",
-        /MSG\.NEXT/,
-        async (request) => {
-          await admin.jsm.streams.purge("EVENTS");
-          return request;
-        },
-      );
+      const purge = async (request: string) => {
+        await admin.jsm.streams.purge("EVENTS");
+        return request;
+      };
+      const { port } = server;
+      await using relay = await startRelay(port, "client", /MSG\.NEXT/, purge);
       await using program = start(example, { url: relay.url, limit: 60 });
       await untilItWaits(server, program);
       await act(server, admin.jsm);
       if (says) return assertFailure(await program.ended, says);
       await untilItWaits(server, program);
+      // The first connection may still be away.
+      await using later = await connectAdmin(server);
       for (let i = 0; i < 10; i++)
-        await admin.js.publish(`events.${i}`, "data");
+        await later.js.publish(`events.${i}`, "data");
       assertSuccess(await program.ended);
       assert.deepEqual(await stateOf(server), { stored: 10, ackedTo: 20 });
     });
@@ -204,14 +195,16 @@ describe("src/main.ts", { concurrency: 8 }, () => {
     test(`before the server gets the first ack: ${what}`, async () => {
       await using server = await startNatsServer(args);
       await using admin = await connectAdmin(server);
+      const before = async (ack: string) => {
+        const replacement = await act(server, admin.jsm);
+        return replacement === "" ? "" : ack;
+      };
+      const first = /PUB \$JS\.ACK/;
       await using relay = await startRelay(
         server.port,
         "client",
-        /PUB \$JS\.ACK/,
-        async (ack) => {
-          const replacement = await act(server, admin.jsm);
-          return replacement === "" ? "" : ack;
-        },
+        first,
+        before,
       );
       const outcome = await run(example, { url: relay.url, limit: 60 });
       assertFailure(outcome, says, `${tenLines[0]}\n`);

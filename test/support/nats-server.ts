@@ -81,9 +81,9 @@ async function launch(folder: string, port: number, args: string) {
 
 /**
  * Opens a connection to a server, past every relay. Gives its `jsm` and `js`,
- * which wait for so many ms, by default a minute; disposing of it closes it.
+ * which wait for so many ms; disposing of it closes it.
  */
-export async function connectAdmin(server: { url: string }, timeout = 60_000) {
+export async function connectAdmin(server: NatsServer, timeout = 60_000) {
   const options = { servers: server.url, timeout, maxReconnectAttempts: -1 };
   const nc = await connect(options);
   const jsm = await nc.jetstreamManager({ timeout, checkAPI: false });

@@ -93,6 +93,9 @@ export function start(
     output.stderr += `(did not end within ${limit} s, and was killed)`;
     killGroup();
   }, limit * 1_000);
+  child.on("error", (err) => {
+    output.stderr += err.message;
+  });
   const ended = once(child, "close")
     .then(([code, signal]): Outcome => ({ code: code ?? signal, ...output }))
     .finally(() => {
@@ -109,6 +112,7 @@ export function start(
     output,
     /** Resolves with how it ended; rejects if there is no such command. */
     ended,
+    hasEnded: () => !running,
     /** Sends a signal to the program alone. */
     kill: (signal: NodeJS.Signals) => child.kill(signal),
     /** Sends a signal to the program and to all that it has started. */
@@ -138,24 +142,16 @@ export async function until(
   program?: Program,
   limit = 30,
 ) {
-  let outcome: Outcome | undefined;
-  let failure: Error | undefined;
-  program?.ended.then(
-    (how) => (outcome = how),
-    (err) => (failure = err),
-  );
   const startedAt = performance.now();
   for (;;) {
     // It may end as the condition is looked at, so this comes first.
-    const ended = outcome;
-    if (failure) throw failure;
+    const hasEnded = program?.hasEnded();
     if (await condition()) return;
-    const { stdout, stderr } = program?.output ?? { stdout: "", stderr: "" };
-    const printed = `${stdout}${stderr}`.slice(-3_000);
-    if (ended)
-      throw new Error(`ended with ${ended.code} before: ${what}\n${printed}`);
-    if (performance.now() - startedAt > limit * 1_000)
-      throw new Error(`not within ${limit} s: ${what}\n${printed}`);
+    if (hasEnded || performance.now() - startedAt > limit * 1_000) {
+      const { stdout, stderr } = program?.output ?? { stdout: "", stderr: "" };
+      const why = hasEnded ? "it ended" : `${limit} s were over`;
+      throw new Error(`${why} before: ${what}\n${stdout}${stderr}`);
+    }
     await pause(50);
   }
 }
