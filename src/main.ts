@@ -16,7 +16,7 @@ await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // Create a durable pull consumer on the stream. _Pull_: the client has
 // to request messages. _Durable_: the server keeps the consumer between
-// runs, and records which messages are acknowledged.
+// runs, and so remembers which messages are acknowledged.
 await jsm.consumers.add("EVENTS", {
   durable_name: "consumer",
   ack_policy: AckPolicy.Explicit,
