@@ -1,22 +1,22 @@
 import { AckPolicy, connect } from "nats";
 
-// Connect without a login to the servers in `NATS_URL`, separated by
-// commas, or else to a local server.
+// Connect to the servers in `NATS_URL`, separated by commas, or else to
+// a local server. This connection uses no login.
 const servers = (process.env.NATS_URL || "nats://localhost:4222").split(",");
 const nc = await connect({ servers });
 
-// Access JetStream: `jsm` to manage it, `js` to publish and to read.
+// Access JetStream: `jsm` manages it, `js` publishes and reads.
 const jsm = await nc.jetstreamManager();
 const js = nc.jetstream();
 
 // Create a stream that stores messages on subjects that begin with
 // `events.`, and keeps them after they are read. If the stream exists,
-// `add` changes nothing, and throws if the settings differ.
+// `add` changes nothing, but throws if the settings differ.
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // Create a durable pull consumer on the stream. _Pull_: the client has
-// to request messages. _Durable_: the server keeps the consumer between
-// runs, and so remembers which messages are acknowledged.
+// to request messages. _Durable_: the server keeps the consumer, and its
+// record of which messages are acknowledged, between runs.
 await jsm.consumers.add("EVENTS", {
   durable_name: "consumer",
   ack_policy: AckPolicy.Explicit,
@@ -30,7 +30,7 @@ for (let i = 0; i < 10; i++) {
 // Request messages. `consume` keeps requesting more: `max_messages`
 // limits each request, not the total. If the stream or the consumer is
 // deleted, `abort_on_missing_resource` makes the loop below throw.
-// Without this option, the loop would then keep waiting.
+// Without this option, the loop would keep waiting.
 const consumer = await js.consumers.get("EVENTS", "consumer");
 const messages = await consumer.consume({
   max_messages: 10,
@@ -38,7 +38,7 @@ const messages = await consumer.consume({
 });
 
 // Iterate over ten messages. They can include some that earlier runs
-// left unacked. `break` ends `consume`, which does not end by itself.
+// left unacknowledged. `consume` runs on until `break` stops it.
 let count = 0;
 for await (const m of messages) {
   const payload = JSON.stringify(m.string());
