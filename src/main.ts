@@ -15,8 +15,8 @@ const js = nc.jetstream();
 await jsm.streams.add({ name: "EVENTS", subjects: ["events.>"] });
 
 // Create a durable pull consumer on the stream. _Pull_: the client has
-// to request messages. _Durable_: the server keeps the consumer, and its
-// record of which messages are acknowledged, between runs.
+// to request messages. _Durable_: the server keeps the consumer between
+// runs, with its record of which messages are acknowledged.
 await jsm.consumers.add("EVENTS", {
   durable_name: "consumer",
   ack_policy: AckPolicy.Explicit,

@@ -678,7 +678,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const conf = "-c test/support/logins/behind-proxy.conf";
     await using server = await startNatsServer(conf);
     const file = readFileSync(pem);
-    const proxy = createTlsServer({ cert: file, key: file }, (client) => {
+    await using proxy = createTlsServer({ cert: file, key: file }, (client) => {
       const plain = connectTcp(server.port, "127.0.0.1");
       client.on("error", () => plain.destroy());
       client.pipe(plain).pipe(client);
@@ -689,7 +689,6 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const code = replace(main, "connect({ servers", connect);
     const env = { NODE_EXTRA_CA_CERTS: NATS_CA };
     await assertPrints(tenLines, code, `localhost:${port}`, env);
-    proxy.close();
   });
 
   test("docs/troubleshooting.md: a consumer that others have created", async () => {
