@@ -393,10 +393,13 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     await until("three copies can be stored", add, undefined, 90);
     await assertPrints(tenLines, code, url);
     await first.crash();
-    const isBack = () =>
-      succeeds((jsm) => jsm.consumers.info("EVENTS", "consumer"));
-    await until("there is a new leader", isBack, undefined, 90);
-    assert.deepEqual(await stateOf(second), { stored: 10, ackedTo: 10 });
+    const areThere = () =>
+      succeeds(async ({ streams, consumers }) => {
+        const { state } = await streams.info("EVENTS");
+        const { ack_floor } = await consumers.info("EVENTS", "consumer");
+        assert.deepEqual([state.messages, ack_floor.stream_seq], [10, 10]);
+      });
+    await until("messages and acks are there", areThere, undefined, 90);
   });
 
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
