@@ -17,7 +17,9 @@ import {
   type NatsServer,
 } from "./support/nats-server.ts";
 import {
+  assertSuccess,
   example,
+  linesOf,
   run,
   start,
   temporaryFolder,
@@ -130,12 +132,10 @@ async function changed(program: string) {
   return folder;
 }
 
-/** Runs a changed src/main.ts. Gives how it ended, its output as lines. */
+/** Runs a changed src/main.ts. Gives how it ended. */
 async function runChanged(program: string, url: string, env = {}) {
   using folder = await changed(program);
-  const outcome = await run(example, { url, cwd: folder.path, env, limit: 90 });
-  const { code, stdout, stderr } = outcome;
-  return { code, lines: stdout.split("\n").slice(0, -1), stderr };
+  return await run(example, { url, cwd: folder.path, env, limit: 90 });
 }
 
 /** Runs a changed src/main.ts. Throws unless it succeeds with these lines. */
@@ -143,8 +143,7 @@ async function assertPrints(
   lines: string[],
   ...args: Parameters<typeof runChanged>
 ) {
-  const outcome = await runChanged(...args);
-  assert.deepEqual(outcome, { code: 0, lines, stderr: "" });
+  assertSuccess(await runChanged(...args), lines);
 }
 
 const events = { name: "EVENTS", subjects: ["events.>"] };
@@ -314,14 +313,11 @@ async function untilAllAcked(server: NatsServer, program: Program) {
   await until("all is acked", areAcked, program, 60);
 }
 
-/** Gives the lines that a program has printed so far. */
-const linesOf = ({ output }: Program) => output.stdout.split("\n").slice(0, -1);
-
 /** Returns when a program has printed so many lines. Gives them. */
 async function untilPrinted(program: Program, count: number) {
-  const enough = () => linesOf(program).length >= count;
+  const enough = () => linesOf(program.output).length >= count;
   await until(`${count} lines`, enough, program);
-  return linesOf(program);
+  return linesOf(program.output);
 }
 
 describe("README.md and the guides", { concurrency: 6 }, () => {
@@ -407,8 +403,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
       await using server = await startNatsServer();
       await using program = await startAllDay(server, runAllDay());
       program.kill(signal);
-      const outcome = await program.ended;
-      assert.deepEqual(outcome, { code: 0, stdout: "", stderr: "" });
+      assertSuccess(await program.ended, []);
     });
   }
 
@@ -421,8 +416,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     program.killGroup("SIGTERM");
     await pause(500);
     program.killGroup("SIGTERM");
-    const stdout = "events.first old\ndone\n";
-    assert.deepEqual(await program.ended, { code: 0, stdout, stderr: "" });
+    assertSuccess(await program.ended, ["events.first old", "done"]);
     assert.deepEqual(await stateOf(server, "w"), { stored: 2, ackedTo: 1 });
   });
 
@@ -485,10 +479,11 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     await using second = await startAllDay(server, code, 2);
     await publish(server, [...orders, ...orders, ...orders]);
     await untilAllAcked(server, first);
-    const lines = () => [linesOf(first).length, linesOf(second).length];
-    const all = () => lines()[0] + lines()[1] === 30;
+    const counts = () =>
+      [first, second].map(({ output }) => linesOf(output).length);
+    const all = () => counts()[0] + counts()[1] === 30;
     await until("each is printed once", all, first);
-    assert.ok(!lines().includes(0), `${lines()}`);
+    assert.ok(!counts().includes(0), `${counts()}`);
   });
 
   test("run all day: another copy gets what a killed one left", async () => {
@@ -538,7 +533,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const told = replace(main, all, block("advisories.fetch"));
     const lines = Array.from({ length: 11 }, (_, i) => `${i + 1}`);
     const outcome = await runChanged(replace(told, publishing, ""), server.url);
-    assert.deepEqual(outcome.lines.sort(), lines.sort());
+    assert.deepEqual(linesOf(outcome).sort(), lines.sort());
   });
 
   for (const { name, program, before, prints, ...holds } of recipes) {
@@ -555,7 +550,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     await using server = await startNatsServer();
     const startedAt = Date.now();
     const code = replace(main, printing, block("timestampNanos"));
-    const { lines } = await runChanged(code, server.url);
+    const lines = linesOf(await runChanged(code, server.url));
     assert.equal(lines.length, 10);
     for (const [i, line] of lines.entries()) {
       const [number, time, subject] = line.split(" ");
@@ -590,7 +585,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const left = await consumer.next({ expires: 30_000 });
     const lines = orders.map((order) => `${order} old`);
     const early = await runChanged(readAll(), server.url);
-    assert.deepEqual(early, { code: 1, lines: lines.slice(1), stderr: "" });
+    assert.deepEqual([early.code, linesOf(early)], [1, lines.slice(1)]);
     left?.nak();
     await assertPrints(lines.slice(0, 1), readAll(), server.url);
   });
@@ -623,10 +618,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const code = `${imports}async function main() {${body}}\nvoid main();\n`;
     await using server = await startNatsServer();
     using folder = await project(code, "commonjs");
-    const options = { url: server.url, cwd: folder.path };
-    const stdout = tenLines.map((line) => `${line}\n`).join("");
-    const outcome = await run(example, options);
-    assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
+    assertSuccess(await run(example, { url: server.url, cwd: folder.path }));
   });
 
   const logins = resolve("test/support/logins");
@@ -737,9 +729,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
   test("npm run demo prints the ten lines, and leaves nothing", async () => {
     using folder = await temporaryFolder();
     const env = { TMPDIR: folder.path };
-    const outcome = await run("npm run -s demo", { env });
-    const stdout = tenLines.map((line) => `${line}\n`).join("");
-    assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
+    assertSuccess(await run("npm run -s demo", { env }));
     assert.deepEqual(readdirSync(folder.path).filter(isServers), []);
   });
 

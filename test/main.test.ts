@@ -10,19 +10,15 @@ import {
   type NatsServer,
 } from "./support/nats-server.ts";
 import {
+  assertSuccess,
   example,
+  linesOf,
   run,
   start,
   tenLines,
   type Outcome,
 } from "./support/program.ts";
 import { startRelay, type Side } from "./support/relay.ts";
-
-/** Throws unless a run succeeded: these lines, nothing else, exit code 0. */
-function assertSuccess(outcome: Outcome, lines = tenLines) {
-  const stdout = lines.map((line) => `${line}\n`).join("");
-  assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
-}
 
 /** Throws unless a run ended with 1, these lines, and these words on stderr. */
 function assertFailure(outcome: Outcome, says: RegExp, stdout = "") {
@@ -133,10 +129,11 @@ describe("src/main.ts", { concurrency: 8 }, () => {
     const options = { url: server.url, limit: 90 };
     const runs = [1, 2, 3].map(() => run(example, options));
     const lines: string[] = [];
-    for (const { code, stdout, stderr } of await Promise.all(runs)) {
-      assert.deepEqual({ code, stderr }, { code: 0, stderr: "" });
-      lines.push(...stdout.trimEnd().split("\n"));
-      assert.equal(lines.length % 10, 0, "each prints ten");
+    for (const outcome of await Promise.all(runs)) {
+      const ten = linesOf(outcome);
+      assertSuccess(outcome, ten);
+      assert.equal(ten.length, 10);
+      lines.push(...ten);
     }
     const expected = tenLines.flatMap((line) => [line, line, line]);
     assert.deepEqual(lines.sort(), expected, "no message is printed twice");
@@ -161,8 +158,7 @@ describe("src/main.ts", { concurrency: 8 }, () => {
         }
         // Node.js ends with 13 when nothing is left that could end the wait.
         assert.equal(outcome.code, survives ? 13 : 1, outcome.stderr);
-        const printed = outcome.stdout.split("\n").length - 1;
-        assert.ok(ackedTo <= printed, "acked, but not printed");
+        assert.ok(ackedTo <= linesOf(outcome).length, "acked, not printed");
       });
     }
   }

@@ -7,7 +7,7 @@ import {
   startNatsServer,
   stateOf,
 } from "./support/nats-server.ts";
-import { run, tenLines } from "./support/program.ts";
+import { assertSuccess, run } from "./support/program.ts";
 
 const { features } = process;
 const stripsTypes = "typescript" in features && features.typescript;
@@ -18,10 +18,8 @@ for (const { command, skip } of [
 ]) {
   test(`prints the ten lines, twice: ${command}`, { skip }, async () => {
     await using server = await startNatsServer();
-    const stdout = tenLines.map((line) => `${line}\n`).join("");
     for (const ackedTo of [10, 20]) {
-      const outcome = await run(command, { url: server.url });
-      assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
+      assertSuccess(await run(command, { url: server.url }));
       assert.deepEqual(await stateOf(server), { stored: ackedTo, ackedTo });
     }
     await using admin = await connectAdmin(server);

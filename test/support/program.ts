@@ -1,3 +1,4 @@
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { rmSync } from "node:fs";
@@ -129,6 +130,16 @@ export async function run(...args: Parameters<typeof start>) {
   await using program = start(...args);
   return await program.ended;
 }
+
+/** Throws unless a run succeeded: these lines, nothing else, exit code 0. */
+export function assertSuccess(outcome: Outcome, lines = tenLines) {
+  const stdout = lines.map((line) => `${line}\n`).join("");
+  assert.deepEqual(outcome, { code: 0, stdout, stderr: "" });
+}
+
+/** Gives the lines that a program has printed. */
+export const linesOf = ({ stdout }: { stdout: string }) =>
+  stdout.split("\n").slice(0, -1);
 
 /**
  * Returns when a condition has come about, which is looked at every 50 ms.
