@@ -2,12 +2,12 @@ import assert from "node:assert/strict";
 import { once } from "node:events";
 import { existsSync, readFileSync, readdirSync } from "node:fs";
 import { mkdir, readFile, symlink, writeFile } from "node:fs/promises";
-import { connect as connectTcp, type AddressInfo } from "node:net";
+import { connect as connectTcp } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { after, describe, test } from "node:test";
 import { setTimeout as pause } from "node:timers/promises";
 import { createServer as createTlsServer } from "node:tls";
-import { AckPolicy, type JetStreamManager } from "nats";
+import { AckPolicy, connect, type JetStreamManager } from "nats";
 import {
   connectAdmin,
   freePort,
@@ -124,7 +124,7 @@ async function changed(program: string) {
   const names = `${classes}, ${logins}, connect, delay, headers, nanos`;
   const all = `import { ${names} } from "nats";\n`;
   const folder = await project(replace(program, imports, all));
-  const tsc = `node ${resolve("node_modules/typescript/bin/tsc")}`;
+  const tsc = "node node_modules/typescript/bin/tsc";
   const flags = "--noEmit --strict --skipLibCheck --module nodenext";
   const command = `${tsc} ${flags} --types node src/main.ts`;
   const { code, stdout } = await run(command, { cwd: folder.path });
@@ -290,14 +290,9 @@ function runAllDay(work = "", options = "ack_wait: nanos(4_000),\n") {
 async function startAllDay(server: NatsServer, code: string, copies = 1) {
   using folder = await changed(code);
   // It has read its file when it waits.
-  const options = { url: server.url, cwd: folder.path, limit: 150 };
+  const options = { url: server.url, cwd: folder.path, limit: 300 };
   const program = start(example, options);
-  try {
-    await untilItWaits(server, program, "w", copies);
-  } catch (err) {
-    await program[Symbol.asyncDispose]();
-    throw err;
-  }
+  await untilItWaits(server, program, "w", copies);
   return program;
 }
 
@@ -324,7 +319,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
   test("run all day: outlives its server, and src/main.ts beside it", async () => {
     await using server = await startNatsServer();
     await using program = await startAllDay(server, runAllDay());
-    await run(example, { url: server.url });
+    assertSuccess(await run(example, { url: server.url }));
     await untilAllAcked(server, program);
     // After 20 s, a client with the default settings would give up.
     for (const away of [0, 25_000]) {
@@ -361,6 +356,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
       const code = replace(patience, publishing, block("msgID"));
       await assertPrints(tenLines, code, relay.url);
       assert.deepEqual(await stateOf(server), { stored: 10, ackedTo: 10 });
+      assert.ok(relay.hasActed);
     });
   }
 
@@ -378,24 +374,23 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const code = intoStream("num_replicas: 3");
     // It takes the servers some seconds until they can store three copies, and
     // until they have a new leader.
-    const succeeds = async (
-      ask: (jsm: JetStreamManager) => Promise<unknown>,
-    ) => {
-      await using admin = await connectAdmin(second, 5_000);
-      return (await ask(admin.jsm).catch(() => null)) !== null;
-    };
-    const copies = { ...events, num_replicas: 3 };
-    const add = () => succeeds((jsm) => jsm.streams.add(copies));
-    await until("three copies can be stored", add, undefined, 90);
+    await using admin = await connectAdmin(second, 5_000);
+    const { streams, consumers } = admin.jsm;
+    const succeeds = (ask: () => Promise<unknown>) => () =>
+      ask().then(
+        () => true,
+        () => false,
+      );
+    const add = () => streams.add({ ...events, num_replicas: 3 });
+    await until("three copies can be stored", succeeds(add), undefined, 90);
     await assertPrints(tenLines, code, url);
     await first.crash();
-    const areThere = () =>
-      succeeds(async ({ streams, consumers }) => {
-        const { state } = await streams.info("EVENTS");
-        const { ack_floor } = await consumers.info("EVENTS", "consumer");
-        assert.deepEqual([state.messages, ack_floor.stream_seq], [10, 10]);
-      });
-    await until("messages and acks are there", areThere, undefined, 90);
+    const look = async () => {
+      const { state } = await streams.info("EVENTS");
+      const { ack_floor } = await consumers.info("EVENTS", "consumer");
+      assert.deepEqual([state.messages, ack_floor.stream_seq], [10, 10]);
+    };
+    await until("messages and acks are there", succeeds(look), undefined, 90);
   });
 
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
@@ -408,9 +403,9 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
   }
 
   test("run all day: SIGTERM while at work, twice", async () => {
-    const work = `await delay(3_000);\nconsole.log("done");\n`;
+    const work = `await delay(10_000);\nconsole.log("done");\n`;
     await using server = await startNatsServer();
-    await using program = await startAllDay(server, runAllDay(work));
+    await using program = await startAllDay(server, runAllDay(work, ""));
     await publish(server, ["events.first", "events.second"]);
     await untilPrinted(program, 1);
     program.killGroup("SIGTERM");
@@ -450,7 +445,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
   }
 
   test("run all day: tries again what fails, after 2 s, then 4 s", async () => {
-    const work = `console.log(m.subject, Date.now());
+    const work = `console.log(m.subject, performance.now());
       if (m.subject === "events.bad" && m.info.deliveryCount < 3)
         throw new Error("no");\n`;
     await using server = await startNatsServer();
@@ -474,7 +469,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
 
   test("run all day: two copies share the messages", async () => {
     await using server = await startNatsServer();
-    const code = runAllDay("await delay(20);\n");
+    const code = runAllDay("await delay(20);\n", "");
     await using first = await startAllDay(server, code);
     await using second = await startAllDay(server, code, 2);
     await publish(server, [...orders, ...orders, ...orders]);
@@ -499,18 +494,17 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
   });
 
   test("run all day: longer work is not sent again", async () => {
-    const longer = block("m.working");
-    // Without `working`, it would be sent again after 12 s.
-    const code = runAllDay(
-      "await delay(14_000);\n",
-      "ack_wait: nanos(12_000),\n",
-    );
-    const working = replace(code, "    await work(m);\n", longer);
+    // Without `working`, the other copy would get it after 20 s.
+    const wait = "ack_wait: nanos(20_000),\n";
+    const code = runAllDay("await delay(25_000);\n", wait);
+    const working = replace(code, "    await work(m);\n", block("m.working"));
     await using server = await startNatsServer();
-    await using program = await startAllDay(server, working);
+    await using first = await startAllDay(server, working);
+    await using second = await startAllDay(server, working, 2);
     await publish(server, ["events.long"]);
-    await untilAllAcked(server, program);
-    assert.deepEqual(await untilPrinted(program, 1), ["events.long old"]);
+    await untilAllAcked(server, first);
+    const both = first.output.stdout + second.output.stdout;
+    assert.equal(both, "events.long old\n");
   });
 
   test("run all day: gives up after three tries, and tells", async () => {
@@ -533,6 +527,7 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const told = replace(main, all, block("advisories.fetch"));
     const lines = Array.from({ length: 11 }, (_, i) => `${i + 1}`);
     const outcome = await runChanged(replace(told, publishing, ""), server.url);
+    assertSuccess(outcome, linesOf(outcome));
     assert.deepEqual(linesOf(outcome).sort(), lines.sort());
   });
 
@@ -550,7 +545,9 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     await using server = await startNatsServer();
     const startedAt = Date.now();
     const code = replace(main, printing, block("timestampNanos"));
-    const lines = linesOf(await runChanged(code, server.url));
+    const outcome = await runChanged(code, server.url);
+    const lines = linesOf(outcome);
+    assertSuccess(outcome, lines);
     assert.equal(lines.length, 10);
     for (const [i, line] of lines.entries()) {
       const [number, time, subject] = line.split(" ");
@@ -582,17 +579,19 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     const config = { durable_name: "consumer", ack_policy: AckPolicy.Explicit };
     await admin.jsm.consumers.add("EVENTS", config);
     const consumer = await admin.js.consumers.get("EVENTS", "consumer");
+    using folder = await changed(readAll());
+    const job = () => run(example, { url: server.url, cwd: folder.path });
     const left = await consumer.next({ expires: 30_000 });
     const lines = orders.map((order) => `${order} old`);
-    const early = await runChanged(readAll(), server.url);
+    const early = await job();
     assert.deepEqual([early.code, linesOf(early)], [1, lines.slice(1)]);
     left?.nak();
-    await assertPrints(lines.slice(0, 1), readAll(), server.url);
+    assertSuccess(await job(), lines.slice(0, 1));
   });
 
   test("recipe: change what exists, and remove it", async () => {
     await using server = await startNatsServer();
-    await run(example, { url: server.url });
+    assertSuccess(await run(example, { url: server.url }));
     const week = intoStream("max_age: nanos(7 * 86_400_000)");
     const code = intoConsumer("ack_wait: nanos(120_000)", week);
     const { stderr } = await runChanged(code, server.url);
@@ -621,10 +620,11 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     assertSuccess(await run(example, { url: server.url, cwd: folder.path }));
   });
 
-  const logins = resolve("test/support/logins");
+  const logins = "test/support/logins";
   const pem = `${logins}/localhost.pem`;
   const tls = `-js --tls --tlscert ${pem} --tlskey ${pem}`;
-  const NATS_CA = `${logins}/ca.pem`;
+  const ca = `${logins}/ca.pem`;
+  const trust = { NODE_EXTRA_CA_CERTS: resolve(ca) };
   for (const { words, server: args, env } of [
     {
       words: "pass: NATS_PASSWORD",
@@ -639,35 +639,43 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     {
       words: "nkeyAuthenticator",
       server: `-c ${logins}/nkey.conf`,
-      env: { NATS_NKEY: `${logins}/nkey.seed` },
+      env: { NATS_NKEY: resolve(`${logins}/nkey.seed`) },
     },
     {
       words: "credsAuthenticator",
       server: `-c ${logins}/credentials.conf`,
-      env: { NATS_CREDS: `${logins}/credentials.creds` },
+      env: { NATS_CREDS: resolve(`${logins}/credentials.creds`) },
     },
-    { words: "caFile: NATS_CA", server: tls, env: { NATS_CA } },
+    {
+      words: "caFile: NATS_CA",
+      server: tls,
+      env: { NATS_CA: resolve(ca) },
+    },
     {
       words: "certFile: NATS_CERT",
-      server: `${tls} --tlsverify --tlscacert ${NATS_CA}`,
-      env: { NATS_CERT: pem, NATS_KEY: pem, NODE_EXTRA_CA_CERTS: NATS_CA },
-    },
-    {
-      words: "tls: {} }",
-      server: tls,
-      env: { NODE_EXTRA_CA_CERTS: NATS_CA },
+      server: `${tls} --tlsverify --tlscacert ${ca}`,
+      env: { NATS_CERT: resolve(pem), NATS_KEY: resolve(pem), ...trust },
     },
   ]) {
     test(`docs/connect.md: ${words}`, async () => {
       await using server = await startNatsServer(args);
       const url = `localhost:${server.port}`;
-      const refusal = await run(example, { url });
+      const refusal = await run(example, { url, env });
       assert.equal(refusal.code, 1, "the server lets everybody in");
-      if (words.startsWith("tls")) option("tls: {}");
       const code = replace(main, connecting, block(words));
       await assertPrints(tenLines, code, url, env);
     });
   }
+
+  test("docs/connect.md: tls: {}", async () => {
+    option("tls: {}");
+    const code = replace(main, connecting, block("tls: {} }"));
+    await using server = await startNatsServer(tls);
+    await assertPrints(tenLines, code, `localhost:${server.port}`, trust);
+    await using plain = await startNatsServer();
+    const { stderr } = await runChanged(code, plain.url, trust);
+    assert.match(stderr, /NatsError: tls/);
+  });
 
   test("docs/troubleshooting.md: a proxy that ends TLS", async () => {
     const conf = "-c test/support/logins/behind-proxy.conf";
@@ -676,26 +684,26 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     await using proxy = createTlsServer({ cert: file, key: file }, (client) => {
       const plain = connectTcp(server.port, "127.0.0.1");
       client.on("error", () => plain.destroy());
+      plain.on("error", () => client.destroy());
       client.pipe(plain).pipe(client);
     });
-    await once(proxy.listen(await freePort(), "127.0.0.1"), "listening");
-    const { port } = proxy.address() as AddressInfo;
-    const connect = `connect({ servers, ${option("tls: { handshakeFirst: true }")}`;
-    const code = replace(main, "connect({ servers", connect);
-    const env = { NODE_EXTRA_CA_CERTS: NATS_CA };
-    await assertPrints(tenLines, code, `localhost:${port}`, env);
+    const port = await freePort();
+    await once(proxy.listen(port, "127.0.0.1"), "listening");
+    const first = option("tls: { handshakeFirst: true }");
+    const code = replace(main, "{ servers }", `{ servers, ${first} }`);
+    await assertPrints(tenLines, code, `localhost:${port}`, trust);
   });
 
   test("docs/troubleshooting.md: a consumer that others have created", async () => {
     await using server = await startNatsServer(
       "-c test/support/logins/reader.conf",
     );
-    await run(example, { url: server.url });
+    assertSuccess(await run(example, { url: server.url }));
     await publish(server, orders);
     const login = 'user: "reader", pass: "reader"';
     const prefix = option('inboxPrefix: "_INBOX_me"');
-    const connect = `connect({ servers, ${login}, ${prefix}`;
-    let code = replace(main, "connect({ servers", connect);
+    const options = `{ servers, ${login}, ${prefix} }`;
+    let code = replace(main, "{ servers }", options);
     for (const part of [managing, addStream, addConsumer, publishing])
       code = replace(code, part, "");
     await assertPrints(orders.map(old), code, server.url);
@@ -735,15 +743,17 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
 
   for (const signal of ["SIGINT", "SIGTERM"] as const) {
     test(`npm run demo leaves nothing when it gets ${signal}`, async () => {
-      const waits = 'console.log("waits"); setInterval(() => {}, 1_000);';
+      const waits =
+        "console.log(process.env.NATS_URL); setInterval(() => {}, 1_000);";
       using folder = await project(waits);
       const { path: cwd } = folder;
       await using program = start(demo, { cwd, env: { TMPDIR: cwd } });
-      await untilPrinted(program, 1);
+      const [servers] = await untilPrinted(program, 1);
       // Ctrl-C in a terminal goes to the example, too; `kill` to the demo alone.
       if (signal === "SIGINT") program.killGroup(signal);
       else program.kill(signal);
       assert.notEqual((await program.ended).code, 0);
+      await assert.rejects(connect({ servers }), /CONNECTION_REFUSED/);
       assert.deepEqual(readdirSync(cwd).filter(isServers), []);
     });
   }

@@ -7,25 +7,28 @@ import { start, temporaryFolder, until, type Program } from "./program.ts";
 
 export type NatsServer = Awaited<ReturnType<typeof startNatsServer>>;
 
-async function isFree(port: number) {
+/** Gives a server that listens on a port of 127.0.0.1, or null if another does. */
+async function listen(port: number) {
   const server = createServer().unref().listen(port, "127.0.0.1");
-  return { server, free: await once(server, "listening").catch(() => null) };
+  return once(server, "listening").then(
+    () => server,
+    () => null,
+  );
 }
 
 // Each process that tests has 400 ports of its own. It listens on the first one,
-// so that no other takes them. They are none of those that the system picks by
-// itself, so the port of a server stays free while that server is away.
+// so that no other takes them. They are below those that Linux picks by itself,
+// so the port of a server stays free while that server is away.
 let port = 0;
 do port = 10_000 + 400 * Math.floor(Math.random() * 50);
-while (!(await isFree(port)).free);
+while (!(await listen(port)));
 
 /** Gives a port of 127.0.0.1 on which nothing listens. */
 export async function freePort(): Promise<number> {
   const candidate = ++port;
-  const { server, free } = await isFree(candidate);
-  if (!free) return freePort();
-  server.close();
-  await once(server, "close");
+  const server = await listen(candidate);
+  if (!server) return freePort();
+  await once(server.close(), "close");
   return candidate;
 }
 
@@ -54,6 +57,7 @@ export async function startNatsServer(args = "-js") {
     },
     /** Starts it on the same port again, after a crash if it runs. */
     async restart(newArgs = args) {
+      if (!existsSync(folder.path)) return; // The test is over.
       await program[Symbol.asyncDispose]();
       program = await launch(folder.path, port, newArgs);
     },
@@ -70,12 +74,7 @@ async function launch(folder: string, port: number, args: string) {
   const program = start(command, { limit: 600 });
   // The server writes this file when it listens.
   const ports = join(folder, `nats-server_${program.pid}.ports`);
-  try {
-    await until("nats-server is ready", () => existsSync(ports), program);
-  } catch (err) {
-    await program[Symbol.asyncDispose]();
-    throw err;
-  }
+  await until("nats-server is ready", () => existsSync(ports), program);
   return program;
 }
 

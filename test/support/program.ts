@@ -57,20 +57,21 @@ const environment = {
   PATH: `${process.env.PATH}${delimiter}/usr/sbin`,
   HOME: process.env.HOME,
   TMPDIR: process.env.TMPDIR,
+  npm_config_update_notifier: "false",
 };
 
 /**
  * Starts a command in a process group of its own, as in a terminal. Takes the
  * command, with a space between the words. `url` is the value of NATS_URL, by
  * default it is not set; `env` has further variables; `cwd` is the folder in
- * which it runs, by default the project; after `limit` seconds, by default 30, it
+ * which it runs, by default the project; after `limit` seconds, by default 45, it
  * is killed. Gives the program; disposing of it kills it and all it has started.
  */
 export function start(
   command: string,
   options: { url?: string; env?: object; cwd?: string; limit?: number } = {},
 ) {
-  const { url, cwd, limit = 30 } = options;
+  const { url, cwd, limit = 45 } = options;
   const [file = "", ...args] = command.trim().split(" ");
   const env = { ...environment, NATS_URL: url, ...options.env };
   const child = spawn(file, args, { cwd, env, detached: true });
@@ -100,6 +101,8 @@ export function start(
   const ended = once(child, "close")
     .then(([code, signal]): Outcome => ({ code: code ?? signal, ...output }))
     .finally(() => {
+      // What it has started may still run.
+      killGroup();
       running = false;
       clearTimeout(timer);
       cleanups.delete(cleanup);
@@ -144,14 +147,14 @@ export const linesOf = ({ stdout }: { stdout: string }) =>
 /**
  * Returns when a condition has come about, which is looked at every 50 ms.
  * Takes what it is, for the report; the condition; the program that is to bring
- * it about, if one is; and how many seconds it may take. Throws after that, and
- * if the program has ended, with what it printed.
+ * it about, if one is; and how many seconds it may take. After that, and if the
+ * program has ended, kills the program and throws, with what it printed.
  */
 export async function until(
   what: string,
   condition: () => Promise<boolean> | boolean,
   program?: Program,
-  limit = 30,
+  limit = 60,
 ) {
   const startedAt = performance.now();
   for (;;) {
@@ -160,6 +163,7 @@ export async function until(
     if (await condition()) return;
     if (hasEnded || performance.now() - startedAt > limit * 1_000) {
       const { stdout, stderr } = program?.output ?? { stdout: "", stderr: "" };
+      program?.killGroup();
       const why = hasEnded ? "it ended" : `${limit} s were over`;
       throw new Error(`${why} before: ${what}\n${stdout}${stderr}`);
     }
