@@ -125,9 +125,8 @@ export async function untilItWaits(
 ) {
   await using admin = await connectAdmin(server);
   const waits = async () => {
-    const info = admin.jsm.consumers.info("EVENTS", name);
-    const { num_waiting } = (await info.catch(nullIfNotFound)) ?? {};
-    return (num_waiting ?? 0) >= count;
+    const { num_waiting } = await admin.jsm.consumers.info("EVENTS", name);
+    return num_waiting >= count;
   };
   await until("it waits for messages", waits, program);
 }

@@ -145,14 +145,15 @@ export const linesOf = ({ stdout }: { stdout: string }) =>
   stdout.split("\n").slice(0, -1);
 
 /**
- * Returns when a condition has come about, which is looked at every 50 ms.
- * Takes what it is, for the report; the condition; the program that is to bring
- * it about, if one is; and how many seconds it may take. After that, and if the
- * program has ended, kills the program and throws, with what it printed.
+ * Returns when a condition has come about, which is looked at every 50 ms; one
+ * that throws has not. Takes what it is, for the report; the condition; the
+ * program that is to bring it about, if one is; and how many seconds it may take.
+ * After that, and if the program has ended, kills the program and throws, with
+ * what it printed.
  */
 export async function until(
   what: string,
-  condition: () => Promise<boolean> | boolean,
+  condition: () => unknown,
   program?: Program,
   limit = 60,
 ) {
@@ -160,12 +161,17 @@ export async function until(
   for (;;) {
     // It may end as the condition is looked at, so this comes first.
     const hasEnded = program?.hasEnded();
-    if (await condition()) return;
+    let cause: unknown;
+    try {
+      if (await condition()) return;
+    } catch (err) {
+      cause = err;
+    }
     if (hasEnded || performance.now() - startedAt > limit * 1_000) {
-      const { stdout, stderr } = program?.output ?? { stdout: "", stderr: "" };
       program?.killGroup();
+      const { stdout, stderr } = program?.output ?? { stdout: "", stderr: "" };
       const why = hasEnded ? "it ended" : `${limit} s were over`;
-      throw new Error(`${why} before: ${what}\n${stdout}${stderr}`);
+      throw new Error(`${why} before: ${what}\n${stdout}${stderr}`, { cause });
     }
     await pause(50);
   }
