@@ -283,7 +283,7 @@ function runAllDay(work = "", options = "ack_wait: nanos(4_000),\n") {
 async function startAllDay(server: NatsServer, code: string, copies = 1) {
   using folder = await changed(code);
   // It has read its file when it waits.
-  const options = { url: server.url, cwd: folder.path, limit: 300 };
+  const options = { url: server.url, cwd: folder.path, limit: 150 };
   const program = start(example, options);
   await untilItWaits(server, program, "w", copies);
   return program;
