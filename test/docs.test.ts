@@ -308,7 +308,7 @@ async function untilPrinted(program: Program, count: number) {
   return linesOf(program.output);
 }
 
-describe("README.md and the guides", { concurrency: 6 }, () => {
+describe("README.md and the guides", { concurrency: 8 }, () => {
   test("run all day: outlives its server, and src/main.ts beside it", async () => {
     await using server = await startNatsServer();
     await using program = await startAllDay(server, runAllDay());
@@ -400,6 +400,53 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     };
     await until("messages and acks are there", areThere, undefined, 90);
   });
+
+  const logins = "test/support/logins";
+  const pem = `${logins}/localhost.pem`;
+  const tls = `-js --tls --tlscert ${pem} --tlskey ${pem}`;
+  const ca = `${logins}/ca.pem`;
+  const trust = { NODE_EXTRA_CA_CERTS: resolve(ca) };
+  for (const { words, server: args, env } of [
+    {
+      words: "certFile: NATS_CERT",
+      server: `${tls} --tlsverify --tlscacert ${ca}`,
+      env: { NATS_CERT: resolve(pem), NATS_KEY: resolve(pem), ...trust },
+    },
+    {
+      words: "pass: NATS_PASSWORD",
+      server: "-js --user m@e --pass s:3/cr@t,%",
+      env: { NATS_USER: "m@e", NATS_PASSWORD: "s:3/cr@t,%" },
+    },
+    {
+      words: "token: NATS_TOKEN",
+      server: "-js --auth s3:cr@t",
+      env: { NATS_TOKEN: "s3:cr@t" },
+    },
+    {
+      words: "nkeyAuthenticator",
+      server: `-c ${logins}/nkey.conf`,
+      env: { NATS_NKEY: resolve(`${logins}/nkey.seed`) },
+    },
+    {
+      words: "credsAuthenticator",
+      server: `-c ${logins}/credentials.conf`,
+      env: { NATS_CREDS: resolve(`${logins}/credentials.creds`) },
+    },
+    {
+      words: "caFile: NATS_CA",
+      server: tls,
+      env: { NATS_CA: resolve(ca) },
+    },
+  ]) {
+    test(`docs/connect.md: ${words}`, async () => {
+      await using server = await startNatsServer(args);
+      const url = `localhost:${server.port}`;
+      const refusal = await run(example, { url, env });
+      assert.equal(refusal.code, 1, "the server lets everybody in");
+      const code = replace(main, connecting, block(words));
+      await assertPrints(tenLines, code, url, env);
+    });
+  }
 
   for (const signal of ["SIGTERM", "SIGINT"] as const) {
     test(`run all day: ${signal} while idle`, async () => {
@@ -613,53 +660,6 @@ describe("README.md and the guides", { concurrency: 6 }, () => {
     using folder = await project(code, "commonjs");
     assertSuccess(await run(example, { url: server.url, cwd: folder.path }));
   });
-
-  const logins = "test/support/logins";
-  const pem = `${logins}/localhost.pem`;
-  const tls = `-js --tls --tlscert ${pem} --tlskey ${pem}`;
-  const ca = `${logins}/ca.pem`;
-  const trust = { NODE_EXTRA_CA_CERTS: resolve(ca) };
-  for (const { words, server: args, env } of [
-    {
-      words: "pass: NATS_PASSWORD",
-      server: "-js --user m@e --pass s:3/cr@t,%",
-      env: { NATS_USER: "m@e", NATS_PASSWORD: "s:3/cr@t,%" },
-    },
-    {
-      words: "token: NATS_TOKEN",
-      server: "-js --auth s3:cr@t",
-      env: { NATS_TOKEN: "s3:cr@t" },
-    },
-    {
-      words: "nkeyAuthenticator",
-      server: `-c ${logins}/nkey.conf`,
-      env: { NATS_NKEY: resolve(`${logins}/nkey.seed`) },
-    },
-    {
-      words: "credsAuthenticator",
-      server: `-c ${logins}/credentials.conf`,
-      env: { NATS_CREDS: resolve(`${logins}/credentials.creds`) },
-    },
-    {
-      words: "caFile: NATS_CA",
-      server: tls,
-      env: { NATS_CA: resolve(ca) },
-    },
-    {
-      words: "certFile: NATS_CERT",
-      server: `${tls} --tlsverify --tlscacert ${ca}`,
-      env: { NATS_CERT: resolve(pem), NATS_KEY: resolve(pem), ...trust },
-    },
-  ]) {
-    test(`docs/connect.md: ${words}`, async () => {
-      await using server = await startNatsServer(args);
-      const url = `localhost:${server.port}`;
-      const refusal = await run(example, { url, env });
-      assert.equal(refusal.code, 1, "the server lets everybody in");
-      const code = replace(main, connecting, block(words));
-      await assertPrints(tenLines, code, url, env);
-    });
-  }
 
   test("docs/connect.md: tls: {}", async () => {
     option("tls: {}");
