@@ -81,12 +81,12 @@ export function start(
       output[name] += text;
     });
 
-  let running = child.pid !== undefined;
+  let hasEnded = child.pid === undefined;
   function killGroup(signal: NodeJS.Signals = "SIGKILL") {
     try {
-      if (running) process.kill(-child.pid!, signal);
+      if (child.pid) process.kill(-child.pid, signal);
     } catch {
-      // It has ended, and this process has not been told yet.
+      // It has ended, and so has all that it has started.
     }
   }
   const cleanup = () => killGroup();
@@ -101,9 +101,7 @@ export function start(
   const ended = once(child, "close")
     .then(([code, signal]): Outcome => ({ code: code ?? signal, ...output }))
     .finally(() => {
-      // What it has started may still run.
-      killGroup();
-      running = false;
+      hasEnded = true;
       clearTimeout(timer);
       cleanups.delete(cleanup);
     });
@@ -116,7 +114,7 @@ export function start(
     output,
     /** Resolves with how it ended; rejects if there is no such command. */
     ended,
-    hasEnded: () => !running,
+    hasEnded: () => hasEnded,
     /** Sends a signal to the program alone. */
     kill: (signal: NodeJS.Signals) => child.kill(signal),
     /** Sends a signal to the program and to all that it has started. */
